@@ -1,0 +1,103 @@
+"""Plain Python kernels to PTX, on any machine: no GPU and no driver is asked. The only file that knows numba-cuda's insides.
+
+Kernels are typed on raw pointers (``types.CPointer``), int64 sizes and float64 scalars, so that a launch passes one machine
+word per argument; numba-cuda's own arrays would take 5 + 2 ndim words each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from types import FunctionType, ModuleType
+
+import numba.cuda.dispatcher
+import numpy as np
+from numba import cuda, types
+from numba.cuda import libdevice
+from numba.cuda.extending import overload
+
+from kernelgrad.backends.cuda.rebind import rebind
+
+_POINTEE = {
+    "float32": types.float32,
+    "float64": types.float64,
+    "int64": types.int64,
+    "int32": types.int32,
+    "int8": types.int8,
+    "uint8": types.uint8,
+    "bool": types.uint8,  # numba cannot store its i1 through a pointer to bool
+    "bfloat16": types.uint16,
+}
+_ENTRY = re.compile(r"\.visible \.entry (\w+)")
+_compiling = threading.Lock()
+
+
+def toolkit() -> str:
+    """What the PTX depends on besides the kernel: part of the cache key."""
+    return f"numba-cuda {version('numba-cuda')}, nvvm {version('nvidia-nvvm')}"
+
+
+def compile_ptx(
+    function: FunctionType, key: str, arrays: tuple[str, ...], sizes: int, scalars: int, capability: tuple[int, int]
+) -> tuple[str, str]:
+    """PTX and the name of its entry.
+
+    Parameters
+    ----------
+    function : kernel(*arrays, *sizes, *scalars) as it stands in ``kernels/<family>/cuda.py``
+    key : the dtype that ``T`` stands for, "float32"
+    arrays : the dtype of each array's elements
+    sizes, scalars : how many int64 and float64 arguments follow
+    capability : compute capability, (9, 0)
+
+    No fast-math: denormals, division and square roots keep their IEEE results, as on the CPU. Products and sums are fused.
+    """
+    names = {"T": np.dtype(key).type, "math": _math, "cuda": cuda}
+    signature = types.void(
+        *(types.CPointer(_POINTEE[dtype]) for dtype in arrays), *[types.int64] * sizes, *[types.float64] * scalars
+    )
+    with _compiling, _pretended_device(capability):
+        kernel = rebind(function, names, wrap=cuda.jit(device=True))
+        ptx, _ = cuda.compile_ptx(kernel, signature, cc=capability)
+    entry = _ENTRY.search(ptx)
+    if entry is None:
+        raise RuntimeError(f"numba-cuda made no entry point for {function.__name__}")
+    return ptx, entry[1]
+
+
+def _rint(x: float) -> float:
+    """To the nearest integer, ties to even, in the type that came. Python's round goes through int64, which ends at 2**63."""
+    raise NotImplementedError("only inside a kernel")
+
+
+@overload(_rint, target="cuda")
+def _rint_overload(x: types.Type) -> Callable | None:
+    if x == types.float32:
+        return lambda x: libdevice.rintf(x)
+    if x == types.float64:
+        return lambda x: libdevice.rint(x)
+    return None
+
+
+_math = ModuleType("math", "Python's math and what a kernel misses there.")
+_math.__dict__.update({name: value for name, value in vars(math).items() if not name.startswith("_")}, rint=_rint)
+
+
+@contextmanager
+def _pretended_device(capability: tuple[int, int]) -> Iterator[None]:
+    """Helpers are compiled for "the current device", whose capability numba-cuda asks of the driver. Answer in its place."""
+
+    class Device:
+        compute_capability = capability
+        id = 0
+
+    original = numba.cuda.dispatcher.get_current_device
+    numba.cuda.dispatcher.get_current_device = Device
+    try:
+        yield
+    finally:
+        numba.cuda.dispatcher.get_current_device = original
