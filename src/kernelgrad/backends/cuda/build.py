@@ -1,8 +1,8 @@
 """Kernel function + signature + compute capability -> something the driver loads, kept on disk between runs.
 
-With ``ptxas`` (of the CUDA toolkit) on the machine the result is a cubin; without, it is PTX, which the driver compiles when it
-loads it. numba-cuda's own cache stamps only the kernel's file and misses edited helpers, so the key here is a hash of all that
-decides the result: source of kernel and helpers, constants, signature, capability, tool versions.
+With ``ptxas`` (of the CUDA toolkit) on the machine the result is a cubin; without, it is PTX, which the driver compiles
+when it loads it. numba-cuda's own cache stamps only the kernel's file and misses edited helpers, so the key here is a
+hash of all that decides the result: source of kernel and helpers, constants, signature, capability, tool versions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kernelgrad.backends.cuda.rebind import source
 
 @dataclass(frozen=True)
 class Signature:
-    """What a kernel is compiled for: the dtype `T` stands for, each array's dtype, and how many sizes and scalars follow."""
+    """What a kernel is compiled for: the dtype `T` is, each array's dtype, and how many sizes and scalars follow."""
 
     key: str
     arrays: tuple[str, ...]
@@ -140,7 +140,7 @@ def _ptx(function: FunctionType, signature: Signature, capability: tuple[int, in
 
 
 def _store(path: Path, content: bytes) -> None:
-    """Written beside and renamed, so that two processes never see half a file. A folder that cannot be written costs only time."""
+    """Written beside and renamed: no process sees half a file. A folder that cannot be written costs only time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

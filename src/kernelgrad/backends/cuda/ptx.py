@@ -1,7 +1,7 @@
-"""Plain Python kernels to PTX, on any machine: no GPU and no driver is asked. The only file that knows numba-cuda's insides.
+"""Plain Python kernels to PTX, with no GPU or driver asked. The only file that knows numba-cuda's insides.
 
-Kernels are typed on raw pointers (``types.CPointer``), int64 sizes and float64 scalars, so that a launch passes one machine
-word per argument; numba-cuda's own arrays would take 5 + 2 ndim words each.
+Kernels are typed on raw pointers (``types.CPointer``), int64 sizes and float64 scalars, so that a launch passes one
+machine word per argument; numba-cuda's own arrays would take 5 + 2 ndim words each.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def compile_ptx(
     sizes, scalars : how many int64 and float64 arguments follow
     capability : compute capability, (9, 0)
 
-    No fast-math: denormals, division and square roots keep their IEEE results, as on the CPU. Products and sums are fused.
+    No fast-math: denormals, division and square roots keep their IEEE results, as on the CPU. Products and sums fuse.
     """
     names = {"T": np.dtype(key).type, "math": _math, "cuda": cuda}
     signature = types.void(
@@ -70,7 +70,7 @@ def compile_ptx(
 
 
 def _rint(x: float) -> float:
-    """To the nearest integer, ties to even, in the type that came. Python's round goes through int64, which ends at 2**63."""
+    """To the nearest integer, ties to even, in the type that came: Python's round goes through int64, up to 2**63."""
     raise NotImplementedError("only inside a kernel")
 
 
@@ -89,7 +89,7 @@ _math.__dict__.update({name: value for name, value in vars(math).items() if not 
 
 @contextmanager
 def _pretended_device(capability: tuple[int, int]) -> Iterator[None]:
-    """Helpers are compiled for "the current device", whose capability numba-cuda asks of the driver. Answer in its place."""
+    """Helpers are compiled for the current device, whose capability numba-cuda asks of the driver. Answer for it."""
 
     class Device:
         compute_capability = capability

@@ -1,7 +1,7 @@
-"""Giving a kernel its surroundings: a copy of the function, and of every helper it calls, with names of our choice in its globals.
+"""Giving a kernel its surroundings: a copy of it, and of every helper it calls, with names of our choice as globals.
 
-A kernel in ``kernels/<family>/cuda.py`` is a plain function that speaks of ``T`` (the dtype it is compiled for), ``math`` and
-``cuda``; none of the three is defined in its file. The compiler and the simulator each put in their own.
+A kernel in ``kernels/<family>/cuda.py`` is a plain function that speaks of ``T`` (the dtype it is compiled for),
+``math`` and ``cuda``; none of the three is defined in its file. The compiler and the simulator each put in their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def helpers(function: FunctionType) -> dict[str, FunctionType]:
-    """The plain functions `function` reaches by global names, directly or through other helpers, in the order they are met."""
+    """The plain functions `function` reaches by global names, directly or through other helpers, in the order met."""
     found: dict[str, FunctionType] = {}
     queue = [function]
     while queue:
@@ -29,7 +29,7 @@ def helpers(function: FunctionType) -> dict[str, FunctionType]:
 def rebind(
     function: FunctionType, names: dict[str, Any], wrap: Callable[[FunctionType], Any] = lambda f: f
 ) -> FunctionType:
-    """A copy of `function` whose globals hold `names` in front of its module's own; helpers are copied alike, then wrapped."""
+    """A copy of `function` whose globals hold `names` before its module's own; helpers are copied too, then wrapped."""
     surroundings = {**function.__globals__, **names}
     inner = helpers(function)
     # One dictionary for all: a helper sees the same T as the kernel, and helpers see each other, whatever the order.
@@ -41,7 +41,7 @@ def rebind(
 
 
 def source(function: FunctionType) -> str:
-    """The text that decides what the kernel computes: its own source, its helpers', and the module constants they read."""
+    """The text that decides what the kernel computes: its source, its helpers', the module constants they read."""
     functions = {function.__name__: function, **helpers(function)}
     parts = []
     for name, each in functions.items():

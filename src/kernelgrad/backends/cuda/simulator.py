@@ -1,31 +1,32 @@
-"""A CUDA device made of Python: runs the very functions that the compiler takes, on host memory, one greenlet per CUDA thread.
+"""A CUDA device made of Python: runs the very functions that the compiler takes, on host memory.
 
-What it shows: wrong results, ragged edges, reads of shared memory nobody wrote (poisoned), indices past the end, missing or
-divergent barriers, wrong shuffles. What it cannot show: rounding of fused products, races its schedule hides, memory fences,
-uint32 products (uint64 in Numba, uint32 here), speed.
+What it shows: wrong results, ragged edges, reads of shared memory nobody wrote (poisoned), indices past the end,
+missing or divergent barriers, wrong shuffles. What it cannot show: rounding of fused products, races its schedule hides,
+memory fences, uint32 products (uint64 in Numba, uint32 here), speed.
 
-Kernels that never wait for another thread run as plain calls, thread after thread; the others as greenlets that are
-switched at barriers and warp operations. Threads run forwards in one phase and backwards in the next, so that code which
-leans on their order meets both.
+Kernels that never wait for another thread run as plain calls, thread after thread; the others with one greenlet per
+CUDA thread, switched at barriers and warp operations. Threads run forwards in one phase and backwards in the next, so
+that code which leans on their order meets both.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from greenlet import getcurrent, greenlet
 
 from kernelgrad.backends.cuda.rebind import mentions, rebind
 
 WARP = 32
 _COLLECTIVE = frozenset(
-    "shared syncthreads syncthreads_count syncthreads_and syncthreads_or syncwarp shfl_sync shfl_up_sync shfl_down_sync "
-    "shfl_xor_sync ballot_sync any_sync all_sync".split()
+    ["shared", "syncthreads", "syncthreads_count", "syncthreads_and", "syncthreads_or", "syncwarp", "shfl_sync"]
+    + ["shfl_up_sync", "shfl_down_sync", "shfl_xor_sync", "ballot_sync", "any_sync", "all_sync"]
 )
 
 
@@ -47,27 +48,20 @@ def simulate(
     block: int | tuple[int, ...],
     shared_bytes: int = 0,
 ) -> None:
-    """Launch ``function(*arguments)`` over grid x block threads; pointers are 1-d NumPy arrays, ``T`` is the dtype `key`."""
+    """Launch ``function(*arguments)`` over grid x block threads. Pointers are 1-d arrays, ``T`` is the dtype `key`."""
     kernel, device, collective = _prepared(function, key)
     device.gridDim, device.blockDim = _dim3(grid), _dim3(block)
-    threads = [
-        Dim3(x, y, z)
-        for z in range(device.blockDim.z)
-        for y in range(device.blockDim.y)
-        for x in range(device.blockDim.x)
-    ]
+    threads = list(_indices(device.blockDim))
     with np.errstate(all="ignore"):
-        for z in range(device.gridDim.z):
-            for y in range(device.gridDim.y):
-                for x in range(device.gridDim.x):
-                    device.blockIdx = Dim3(x, y, z)
-                    if collective:
-                        device.enter_block(shared_bytes)
-                        _run_block(kernel, device, arguments, threads)
-                    else:
-                        for index, device.threadIdx in enumerate(threads):
-                            device.laneid = index % WARP
-                            kernel(*arguments)
+        for index in _indices(device.gridDim):
+            device.blockIdx = index
+            if collective:
+                device.enter_block(shared_bytes)
+                _run_block(kernel, device, arguments, threads)
+            else:
+                for number, thread in enumerate(threads):
+                    device.threadIdx, device.laneid = thread, number % WARP
+                    kernel(*arguments)
 
 
 @cache
@@ -75,6 +69,10 @@ def _prepared(function: FunctionType, key: str) -> tuple[FunctionType, Cuda, boo
     device = Cuda()
     names = {"T": np.dtype(key).type, "math": _math, "cuda": device}
     return rebind(function, names), device, mentions(function, _COLLECTIVE)
+
+
+def _indices(size: Dim3) -> Iterator[Dim3]:
+    return (Dim3(x, y, z) for z in range(size.z) for y in range(size.y) for x in range(size.x))
 
 
 def _dim3(size: int | tuple[int, ...]) -> Dim3:
@@ -85,7 +83,7 @@ def _dim3(size: int | tuple[int, ...]) -> Dim3:
 
 
 class Cuda:
-    """Stands in for the module ``numba.cuda``. The scheduler sets threadIdx and laneid before it lets a thread go on."""
+    """Stands in for the module ``numba.cuda``. Before a thread goes on, the scheduler sets threadIdx and laneid."""
 
     warpsize = WARP
     gridDim = blockDim = Dim3(1)
@@ -113,9 +111,7 @@ class Cuda:
 
     def _shared_array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
         if shape == 0:
-            return self._dynamic[: self._dynamic.size // np.dtype(dtype).itemsize * np.dtype(dtype).itemsize].view(
-                dtype
-            )
+            return self._dynamic.view(dtype)
         frame = sys._getframe(1)
         place = (frame.f_code, frame.f_lasti)  # one array per place in the source, shared by the block's threads
         if place not in self._shared:
@@ -135,7 +131,7 @@ class Cuda:
     def syncthreads_or(self, predicate: Any) -> int:
         return int(any(_wait("barrier", predicate)))
 
-    # exchange within a warp: every lane learns all lanes' values and picks its own; a lane out of range keeps what it gave
+    # exchange within a warp: a lane learns all lanes' values and picks; one that asks out of range keeps what it gave
     def syncwarp(self, mask: int = 0xFFFFFFFF) -> None:
         _wait("warp", None, mask)
 
@@ -238,17 +234,12 @@ def _typed(function: Callable[[float], float]) -> Callable[[Any], Any]:
     return lambda x: type(x)(function(float(x)))
 
 
-# What a kernel finds under the name `math`: results in the argument's type and IEEE answers where Python's math raises.
+# What a kernel finds under the name `math`: results in the argument's type, IEEE answers where Python's math raises.
 _math = SimpleNamespace(
-    **{
-        name: getattr(np, name)
-        for name in ("exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh".split())
-    },
-    **{
-        name: getattr(np, name)
-        for name in ("fmod hypot copysign isnan isinf isfinite floor ceil trunc rint fabs".split())
-    },
-    **{name: getattr(np, "arc" + name[1:]) for name in ("asin acos atan asinh acosh atanh atan2".split())},
+    **{name: getattr(np, name) for name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "hypot")},
+    **{name: getattr(np, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "fmod", "copysign", "fabs")},
+    **{name: getattr(np, name) for name in ("isnan", "isinf", "isfinite", "floor", "ceil", "trunc", "rint")},
+    **{"a" + name: getattr(np, "arc" + name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
     pow=np.power,
     erf=_typed(math.erf),
     erfc=_typed(math.erfc),
@@ -273,14 +264,10 @@ class _Thread(NamedTuple):
 
 def _wait(kind: str, value: Any = None, mask: int = 0xFFFFFFFF) -> Any:
     """Called inside a thread: hand over to the scheduler, return with what the collective gave."""
-    from greenlet import getcurrent
-
     return getcurrent().parent.switch((kind, value, int(mask) & 0xFFFFFFFF))
 
 
 def _run_block(kernel: FunctionType, device: Cuda, arguments: Sequence[Any], indices: list[Dim3]) -> None:
-    from greenlet import greenlet
-
     threads = [_Thread(greenlet(kernel), index, number % WARP) for number, index in enumerate(indices)]
     waiting: dict[int, Any] = {}  # thread number -> (kind, value, mask); finished threads are absent
 
@@ -314,7 +301,7 @@ def _run_block(kernel: FunctionType, device: Cuda, arguments: Sequence[Any], ind
         if waiting and not progress:
             kinds = sorted({request[0] for request in waiting.values()})
             raise SimulatorError(
-                f"{kernel.__name__}: block {tuple(device.blockIdx)} hangs, {len(waiting)} of {len(threads)} threads wait "
-                f"at {' and '.join(kinds)} operations that the others never reach"
+                f"{kernel.__name__}: block {tuple(device.blockIdx)} hangs, {len(waiting)} of {len(threads)} threads "
+                f"wait at {' and '.join(kinds)} operations that the others never reach"
             )
         backwards = not backwards
