@@ -1,0 +1,640 @@
+"""Views with their place in the graph: reshape, permute, basic indexing, split. The path from Python to the view is all in C.
+
+Apart from reshape every view here is affine per dimension: output dimension j walks input dimension source[j] from start by
+step, or is new (source -1). That description, unlike strides, fits an input of any memory layout, so backward applies it to
+a gradient of its own layout.
+"""
+from cpython.ref cimport Py_REFCNT
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+
+from kernelgrad.core.array cimport (Array, Storage, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, MAX_DIMS, contiguous as contiguous_copy,
+                                    channels_last as channels_last_copy, copy_into, itemsize_of, new_array, new_like, same_shape,
+                                    shape_tuple, view_of)
+from kernelgrad.core.array import zero_
+from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
+
+
+cdef struct Plan:
+    int nd                 # of the output
+    int source[8]
+    int64_t size[8]        # of the output's dimensions
+    int64_t start[8]       # of the input's dimensions
+    int64_t step[8]
+    bint whole             # every element of the input is in the output, once
+
+
+cdef void identity(Plan *plan, Array x) noexcept:
+    cdef int i
+    plan.nd = x.nd
+    plan.whole = True
+    for i in range(x.nd):
+        plan.source[i] = i
+        plan.size[i] = x.dims[i]
+        plan.start[i] = 0
+        plan.step[i] = 1
+
+
+cdef Array apply_plan(Plan *plan, Array x):
+    """The view alone, no graph."""
+    cdef int64_t strides[8]
+    cdef int64_t offset = 0
+    cdef int i, j
+    for i in range(x.nd):
+        offset += plan.start[i] * x.strides[i]
+    for j in range(plan.nd):
+        i = plan.source[j]
+        # a new dimension of size 1 gets the stride that keeps a contiguous array contiguous in PyTorch's eyes
+        strides[j] = plan.step[i] * x.strides[i] if i >= 0 else 1
+    for j in range(plan.nd - 1, -1, -1):
+        if plan.source[j] < 0 and j + 1 < plan.nd:
+            strides[j] = strides[j + 1] * plan.size[j + 1]
+    return view_of(x, plan.nd, plan.size, strides, offset)
+
+
+cdef class ViewNode(Node):
+    cdef Plan plan
+    cdef bint reshaped
+    cdef bint nhwc
+    cdef int nd, code, on
+    cdef int64_t dims[8]
+    cdef str label
+
+    def name(self):
+        return self.label
+
+    cdef int apply(self) except -1:
+        cdef Array g = self.grad, out
+        cdef Storage memory
+        cdef int64_t strides[8]
+        cdef int i, j
+        if self.reshaped:
+            out = reshape_plain(g, self.nd, self.dims)
+        elif self.plan.whole:
+            for i in range(self.nd):
+                strides[i] = 1
+            for j in range(self.plan.nd):
+                if self.plan.source[j] >= 0:
+                    strides[self.plan.source[j]] = g.strides[j]
+            out = view_of(g, self.nd, self.dims, strides, 0)
+        else:
+            out = new_array(self.nd, self.dims, self.code, self.on, self.nhwc)
+            if self.on == CPU:
+                memset(out.data, 0, out.size * itemsize_of(self.code))
+            else:
+                zero_(out)
+            copy_into(apply_plan(&self.plan, out), g)
+            send(self, 0, out, True)
+            return 0
+        # g is held by self.grad and here, its memory by g and out: then a leaf may keep it
+        memory = g.storage
+        return send(self, 0, out, Py_REFCNT(g) <= 2 and Py_REFCNT(memory) <= 3)
+
+
+cdef void describe(ViewNode node, Array x, str label) noexcept:
+    node.label = label
+    node.nd = x.nd
+    node.code = x.code
+    node.on = x.on
+    node.nhwc = x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
+    memcpy(node.dims, x.dims, sizeof(x.dims))
+
+
+cdef void link(Node node, Array x):
+    node.edges = (edge_of(x),)
+    if x.output_nr:
+        node.edge_nrs = (x.output_nr,)
+
+
+cdef Array view_by_plan(Array x, Plan *plan, str label):
+    cdef Array y = apply_plan(plan, x)
+    cdef ViewNode node
+    if x.wants_grad and grad_enabled():
+        node = ViewNode.__new__(ViewNode)
+        describe(node, x, label)
+        node.plan = plan[0]
+        link(node, x)
+        record(node, y)
+    return y
+
+
+# ---- reshape ----
+
+cdef bint merged_strides(Array x, int nd, const int64_t *dims, int64_t *strides) noexcept:
+    """Strides under which x's memory has the new shape; False if there are none. Equal sizes, none of them 0."""
+    cdef int64_t size[8]
+    cdef int64_t stride[8]
+    cdef int count = 0, i, j = nd - 1
+    cdef int64_t room, step
+    for i in range(x.nd):      # runs of dimensions that follow each other in memory
+        if x.dims[i] == 1:
+            continue
+        if count and stride[count - 1] == x.strides[i] * x.dims[i]:
+            size[count - 1] *= x.dims[i]
+            stride[count - 1] = x.strides[i]
+        else:
+            size[count] = x.dims[i]
+            stride[count] = x.strides[i]
+            count += 1
+    for i in range(count - 1, -1, -1):
+        room = size[i]
+        step = stride[i]
+        while room > 1 or (j >= 0 and dims[j] == 1):
+            if j < 0 or room % dims[j]:
+                return False
+            strides[j] = step
+            step *= dims[j]
+            room //= dims[j]
+            j -= 1
+    while j >= 0:
+        strides[j] = strides[j + 1] * dims[j + 1] if j + 1 < nd else 1
+        j -= 1
+    return True
+
+
+cdef Array row_major(Array x, int nd, const int64_t *dims):
+    """A view of a contiguous array with another shape."""
+    cdef int64_t strides[8]
+    cdef int64_t n = 1
+    cdef int i
+    for i in range(nd - 1, -1, -1):
+        strides[i] = n
+        n *= dims[i]
+    return view_of(x, nd, dims, strides, 0)
+
+
+cdef Array reshape_plain(Array x, int nd, const int64_t *dims):
+    """reshape without graph: a view where there is one, else a view of a contiguous copy."""
+    cdef int64_t strides[8]
+    if not x.layout & CONTIGUOUS and x.size and merged_strides(x, nd, dims, strides):
+        return view_of(x, nd, dims, strides, 0)
+    return row_major(contiguous_copy(x), nd, dims)
+
+
+cdef int read_sizes(Array x, object shape, int64_t *dims) except -1:
+    """Read a shape that may hold one -1; checks it against x's size."""
+    cdef int nd = len(shape), i, unknown = -1
+    cdef int64_t n = 1, d
+    if nd > MAX_DIMS:
+        raise ValueError(f"reshape: kernelgrad arrays have at most {MAX_DIMS} dimensions, got shape {tuple(shape)}")
+    for i in range(nd):
+        d = shape[i]
+        dims[i] = d
+        if d == -1:
+            if unknown >= 0:
+                raise RuntimeError("only one dimension can be inferred")
+            unknown = i
+        elif d < 0:
+            raise RuntimeError(f"invalid shape dimension {d}")
+        else:
+            n *= d
+    if unknown >= 0:
+        if n == 0:
+            raise RuntimeError(f"cannot reshape tensor of {x.size} elements into shape {list(shape)} because the unspecified dimension size "
+                               "-1 can be any value and is ambiguous")
+        dims[unknown] = x.size // n
+        n *= dims[unknown]
+    if n != x.size:
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}")
+    return nd
+
+
+cdef Array recorded_reshape(Array x, Array y):
+    cdef ViewNode node
+    if x.wants_grad and grad_enabled():
+        node = ViewNode.__new__(ViewNode)
+        describe(node, x, "ViewBackward")
+        node.reshaped = True
+        link(node, x)
+        record(node, y)
+    return y
+
+
+def reshape(Array x, shape):
+    """The elements of `x`, in C order, under another shape (one size may be -1). A view of x's memory where strides allow
+    it, a copy otherwise. RuntimeError if the sizes differ."""
+    cdef int64_t dims[8]
+    cdef int nd = read_sizes(x, shape, dims)
+    if x.layout & CONTIGUOUS:
+        return recorded_reshape(x, row_major(x, nd, dims))
+    return recorded_reshape(x, reshape_plain(x, nd, dims))
+
+
+def view(Array x, shape):
+    """As reshape, but RuntimeError where strides would demand a copy; a 4-d tensor in channels_last memory, which
+    kernelgrad's layers make unasked, is copied all the same."""
+    cdef int64_t dims[8]
+    cdef int64_t strides[8]
+    cdef int nd = read_sizes(x, shape, dims)
+    if x.layout & CONTIGUOUS:
+        return recorded_reshape(x, row_major(x, nd, dims))
+    if x.layout & CHANNELS_LAST or merged_strides(x, nd, dims, strides):
+        return recorded_reshape(x, reshape_plain(x, nd, dims))
+    raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+                       "contiguous subspaces). Use .reshape(...) instead.")
+
+
+def flatten(Array x, int start_dim=0, int end_dim=-1):
+    """Dimensions start_dim .. end_dim made one; `x` itself if that changes nothing."""
+    cdef int64_t dims[8]
+    cdef int i, nd = 0
+    cdef int64_t n = 1
+    cdef int first = dim_of(start_dim, x.nd), last = dim_of(end_dim, x.nd)
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if x.nd and first == last:
+        return x
+    for i in range(x.nd):
+        if first <= i <= last:
+            n *= x.dims[i]
+            if i == last:
+                dims[nd] = n
+                nd += 1
+        else:
+            dims[nd] = x.dims[i]
+            nd += 1
+    if x.nd == 0:
+        dims[0] = 1
+        nd = 1
+    return recorded_reshape(x, reshape_plain(x, nd, dims))
+
+
+# ---- Views that take, reorder or drop whole dimensions ----
+
+cdef int dim_of(int64_t dim, int nd) except -1:
+    """A dimension as counted from 0; IndexError if there is none such."""
+    cdef int n = nd if nd else 1
+    if dim < -n or dim >= n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return <int>(dim + n if dim < 0 else dim)
+
+
+def normalize_dim(int64_t dim, int nd):
+    """A dimension as counted from 0; IndexError if there is none such."""
+    return dim_of(dim, nd)
+
+
+def permute(Array x, dims):
+    """A view with the dimensions in the given order."""
+    cdef Plan plan
+    cdef int i, d, seen = 0
+    if len(dims) != x.nd:
+        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
+                           f"of dimensions i.e. input.dim() = {x.nd} is not equal to len(dims) = {len(dims)}")
+    identity(&plan, x)
+    for i in range(x.nd):
+        d = dim_of(dims[i], x.nd)
+        if seen >> d & 1:
+            raise RuntimeError("permute(): duplicate dims are not allowed.")
+        seen |= 1 << d
+        plan.source[i] = d
+        plan.size[i] = x.dims[d]
+    return view_by_plan(x, &plan, "PermuteBackward")
+
+
+def transpose(Array x, int64_t dim0, int64_t dim1):
+    """A view with two dimensions exchanged."""
+    cdef Plan plan
+    cdef int a = dim_of(dim0, x.nd), b = dim_of(dim1, x.nd)
+    identity(&plan, x)
+    if x.nd:
+        plan.source[a], plan.source[b] = b, a
+        plan.size[a], plan.size[b] = x.dims[b], x.dims[a]
+    return view_by_plan(x, &plan, "TransposeBackward")
+
+
+def unsqueeze(Array x, int64_t dim):
+    """A view with a new dimension of size 1 before `dim`."""
+    cdef Plan plan
+    cdef int at = dim_of(dim, x.nd + 1), j
+    if x.nd == MAX_DIMS:
+        raise ValueError(f"unsqueeze: kernelgrad arrays have at most {MAX_DIMS} dimensions")
+    identity(&plan, x)
+    for j in range(x.nd, at, -1):
+        plan.source[j] = j - 1
+        plan.size[j] = x.dims[j - 1]
+    plan.source[at] = -1
+    plan.size[at] = 1
+    plan.nd = x.nd + 1
+    return view_by_plan(x, &plan, "UnsqueezeBackward")
+
+
+def squeeze(Array x, dim=None):
+    """A view without the dimensions of size 1: all of them, or those among `dim` (an int or a tuple)."""
+    cdef Plan plan
+    cdef int i, drop = 0
+    if dim is None:
+        drop = (1 << MAX_DIMS) - 1
+    elif isinstance(dim, (tuple, list)):
+        for d in dim:
+            drop |= 1 << dim_of(d, x.nd)
+    else:
+        drop = 1 << dim_of(dim, x.nd)
+    identity(&plan, x)
+    plan.nd = 0
+    for i in range(x.nd):
+        if drop >> i & 1 and x.dims[i] == 1:
+            continue
+        plan.source[plan.nd] = i
+        plan.size[plan.nd] = x.dims[i]
+        plan.nd += 1
+    return view_by_plan(x, &plan, "SqueezeBackward")
+
+
+def select(Array x, int64_t dim, int64_t index):
+    """A view of one slice of `dim`, which disappears."""
+    cdef Plan plan
+    cdef int d, i
+    if x.nd == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d = dim_of(dim, x.nd)
+    if index < -x.dims[d] or index >= x.dims[d]:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape_tuple(x))} at dimension {d}")
+    identity(&plan, x)
+    plan.start[d] = index + x.dims[d] if index < 0 else index
+    plan.whole = x.dims[d] == 1
+    plan.nd = x.nd - 1
+    for i in range(d, x.nd - 1):
+        plan.source[i] = i + 1
+        plan.size[i] = x.dims[i + 1]
+    return view_by_plan(x, &plan, "SelectBackward")
+
+
+def narrow(Array x, int64_t dim, int64_t start, int64_t length):
+    """A view of `length` slices of `dim` from `start` on."""
+    cdef Plan plan
+    cdef int d
+    if x.nd == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    d = dim_of(dim, x.nd)
+    if start < -x.dims[d] or start > x.dims[d]:
+        raise IndexError(f"start out of range (expected to be in range of [{-x.dims[d]}, {x.dims[d]}], but got {start})")
+    if start < 0:
+        start += x.dims[d]
+    if start + length > x.dims[d]:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({x.dims[d]}).")
+    identity(&plan, x)
+    plan.start[d] = start
+    plan.size[d] = length
+    plan.whole = length == x.dims[d]
+    return view_by_plan(x, &plan, "SliceBackward")
+
+
+# ---- Basic indexing ----
+
+cdef int64_t clipped(object bound, int64_t size, int64_t absent) except? -1:
+    """One end of a slice as 0 .. size."""
+    cdef int64_t b
+    if bound is None:
+        return absent
+    try:
+        b = bound
+    except OverflowError:
+        b = size if bound > 0 else -size
+    if b < 0:
+        b += size
+    return 0 if b < 0 else size if b > size else b
+
+
+cdef int take_slice(Plan *plan, Array x, int d, slice s) except -1:
+    cdef int64_t step = 1, first, last
+    if s.step is not None:
+        step = s.step
+        if step <= 0:
+            raise ValueError("step must be greater than zero")
+    first = clipped(s.start, x.dims[d], 0)
+    last = clipped(s.stop, x.dims[d], x.dims[d])
+    plan.source[plan.nd] = d
+    plan.size[plan.nd] = (last - first + step - 1) // step if last > first else 0
+    plan.start[d] = first if plan.size[plan.nd] else 0
+    plan.step[d] = step
+    if plan.size[plan.nd] != x.dims[d]:
+        plan.whole = False
+    plan.nd += 1
+    return 0
+
+
+cdef int take_index(Plan *plan, Array x, int d, int64_t i) except -1:
+    if i < -x.dims[d] or i >= x.dims[d]:
+        raise IndexError(f"index {i} is out of bounds for dimension {d} with size {x.dims[d]}")
+    plan.start[d] = i + x.dims[d] if i < 0 else i
+    plan.step[d] = 1
+    if x.dims[d] != 1:
+        plan.whole = False
+    return 0
+
+
+cdef bint is_index(object item) noexcept:
+    """An integer that is neither a bool nor an array."""
+    return type(item) is int or (hasattr(item, "__index__") and not isinstance(item, (bool, Array)) and not hasattr(item, "ndim"))
+
+
+cdef Array index_one(Array x, object item):
+    """x[item] for an int or a slice."""
+    cdef Plan plan
+    cdef int i, taken
+    if x.nd == 0:
+        if isinstance(item, slice):
+            raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
+                         "tensor to a number")
+    plan.nd = 0
+    plan.whole = True
+    if type(item) is slice:
+        take_slice(&plan, x, 0, <slice>item)
+    else:
+        take_index(&plan, x, 0, item)
+    for i in range(1, x.nd):
+        plan.source[plan.nd] = i
+        plan.size[plan.nd] = x.dims[i]
+        plan.start[i] = 0
+        plan.step[i] = 1
+        plan.nd += 1
+    return view_by_plan(x, &plan, "SelectBackward")
+
+
+def index_basic(Array x, index):
+    """The view x[index] if `index` has only ints, slices, None and Ellipsis; None if it has anything else."""
+    cdef Plan plan
+    cdef int d = 0, i, used = 0
+    cdef bint dots = False
+    cdef object kind = type(index)
+    if kind is int or kind is slice:
+        return index_one(x, index)
+    if kind is not tuple:
+        if index is None or index is Ellipsis:
+            index = (index,)
+        elif is_index(index):
+            return index_one(x, index.__index__())
+        elif hasattr(index, "ndim") and not isinstance(index, Array) and index.ndim == 0 and index.dtype.kind in "iu":
+            return index_one(x, int(index))
+        else:
+            return None
+    for item in <tuple>index:
+        kind = type(item)
+        if kind is int or kind is slice:
+            used += 1
+        elif item is None:
+            pass
+        elif item is Ellipsis:
+            if dots:
+                raise IndexError("an index can only have a single ellipsis ('...')")
+            dots = True
+        elif is_index(item):
+            used += 1
+        else:
+            return None
+    if used > x.nd:
+        raise IndexError(f"too many indices for tensor of dimension {x.nd}")
+    plan.nd = 0
+    plan.whole = True
+    for item in <tuple>index:
+        if plan.nd == MAX_DIMS and (item is None or type(item) is slice):
+            raise ValueError(f"index: kernelgrad arrays have at most {MAX_DIMS} dimensions")
+        if item is None:
+            plan.source[plan.nd] = -1
+            plan.size[plan.nd] = 1
+            plan.nd += 1
+        elif item is Ellipsis:
+            for i in range(x.nd - used):
+                if plan.nd == MAX_DIMS:
+                    raise ValueError(f"index: kernelgrad arrays have at most {MAX_DIMS} dimensions")
+                keep_dim(&plan, x, d)
+                d += 1
+        elif type(item) is slice:
+            take_slice(&plan, x, d, <slice>item)
+            d += 1
+        else:
+            take_index(&plan, x, d, item if type(item) is int else item.__index__())
+            d += 1
+    while d < x.nd:
+        if plan.nd == MAX_DIMS:
+            raise ValueError(f"index: kernelgrad arrays have at most {MAX_DIMS} dimensions")
+        keep_dim(&plan, x, d)
+        d += 1
+    return view_by_plan(x, &plan, "SliceBackward")
+
+
+cdef void keep_dim(Plan *plan, Array x, int d) noexcept:
+    plan.source[plan.nd] = d
+    plan.size[plan.nd] = x.dims[d]
+    plan.start[d] = 0
+    plan.step[d] = 1
+    plan.nd += 1
+
+
+# ---- Several views at once: one node, so that backward fills one gradient ----
+
+cdef class SplitNode(Node):
+    cdef int nd, code, on, dim
+    cdef bint nhwc, unbound
+    cdef int64_t dims[8]
+    cdef tuple sizes
+
+    def name(self):
+        return "UnbindBackward" if self.unbound else "SplitBackward"
+
+    cdef int apply(self) except -1:
+        cdef Array out = new_array(self.nd, self.dims, self.code, self.on, self.nhwc), part, g
+        cdef int i
+        cdef int64_t at = 0, size
+        for i in range(self.outputs):
+            g = self.grad if i == 0 else None if self.grads is None else self.grads[i]
+            size = 1 if self.unbound else self.sizes[i]
+            part = part_of(out, self.dim, at, size, self.unbound)
+            if g is None:
+                zero_(part)
+            else:
+                copy_into(part, g)
+            at += size
+        return send(self, 0, out, True)
+
+
+cdef Array part_of(Array x, int dim, int64_t at, int64_t size, bint drop):
+    cdef Plan plan
+    cdef int i
+    identity(&plan, x)
+    plan.start[dim] = at
+    plan.size[dim] = size
+    if drop:
+        plan.nd -= 1
+        for i in range(dim, plan.nd):
+            plan.source[i] = i + 1
+            plan.size[i] = x.dims[i + 1]
+    return apply_plan(&plan, x)
+
+
+cdef tuple parts_of(Array x, int dim, tuple sizes, int count, bint drop):
+    cdef list parts = []
+    cdef Array y
+    cdef SplitNode node = None
+    cdef int i
+    cdef int64_t at = 0, size
+    if x.wants_grad and grad_enabled() and count:
+        node = SplitNode.__new__(SplitNode)
+        node.nd = x.nd
+        node.code = x.code
+        node.on = x.on
+        node.dim = dim
+        node.unbound = drop
+        node.nhwc = x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
+        node.sizes = sizes
+        node.outputs = count
+        memcpy(node.dims, x.dims, sizeof(x.dims))
+        link(node, x)
+    for i in range(count):
+        size = 1 if drop else sizes[i]
+        y = part_of(x, dim, at, size, drop)
+        at += size
+        if node is not None:
+            record(node, y)
+            y.output_nr = i
+        parts.append(y)
+    return tuple(parts)
+
+
+def unbind(Array x, int64_t dim=0):
+    """Tuple of views, one for each slice of `dim`."""
+    if x.nd == 0:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    cdef int d = dim_of(dim, x.nd)
+    return parts_of(x, d, None, <int>x.dims[d], True)
+
+
+def split_sizes(Array x, tuple sizes, int64_t dim):
+    """Tuple of views of the given sizes along `dim`; the caller has checked that they add up."""
+    return parts_of(x, dim_of(dim, x.nd), sizes, len(sizes), False)
+
+
+# ---- Copies that gradients pass unchanged ----
+
+cdef class PassNode(Node):
+    cdef str label
+
+    def name(self):
+        return self.label
+
+    cdef int apply(self) except -1:
+        return send(self, 0, self.grad, False)
+
+
+cdef Array passing(Array x, Array y, str label):
+    cdef PassNode node
+    if y is not x and x.wants_grad and grad_enabled():
+        node = PassNode.__new__(PassNode)
+        node.label = label
+        link(node, x)
+        record(node, y)
+    return y
+
+
+def contiguous(Array x):
+    """`x` itself if it is in C order, else a copy that is, recorded."""
+    return passing(x, contiguous_copy(x), "CloneBackward")
+
+
+def channels_last(Array x):
+    """`x` itself if its memory is N, H, W, C, else a copy that is, recorded; 4-d."""
+    return passing(x, channels_last_copy(x), "CloneBackward")
