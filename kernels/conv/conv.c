@@ -1,0 +1,76 @@
+/* The convolution kernels: unpack the arguments, choose the method. */
+#include "conv/conv.h"
+
+static conv_shape shape_of(const int64_t *z) {
+    return (conv_shape){.N = z[0],
+                        .H = z[1],
+                        .W = z[2],
+                        .C = z[3],
+                        .K = z[4],
+                        .kh = z[5],
+                        .kw = z[6],
+                        .OH = z[7],
+                        .OW = z[8],
+                        .stride = {z[9], z[10]},
+                        .padding = {z[11], z[12]},
+                        .dilation = {z[13], z[14]},
+                        .groups = z[15],
+                        .activation = z[16],
+                        .method = z[17]};
+}
+
+/* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c] weight[k, c, tap]) */
+static void conv2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+    const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
+    float *out = arrays[3];
+    const conv_shape s = shape_of(sizes);
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
+}
+
+/* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation - padding = i */
+static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                 int64_t stop) {
+    const float *grad_out = arrays[0], *weight = arrays[1];
+    float *grad_x = arrays[2];
+    const conv_shape s = shape_of(sizes);
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
+}
+
+/* grad_weight[k, c, tap] = sum over n, y, x of grad_out[n, y, x, k] x[n, y stride + tap_y dilation - padding, ..., c]; grad_bias[k] = sum grad_out */
+static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                   int64_t stop) {
+    const float *x = arrays[0], *grad_out = arrays[1];
+    float *grad_weight = arrays[2], *grad_bias = arrays[3];
+    const conv_shape s = shape_of(sizes);
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
+    if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
+}
+
+/* Transposed convolution: backward data as the forward, with x in the place of grad_out, and a bias. */
+static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                     int64_t stop) {
+    const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
+    float *out = arrays[3];
+    const conv_shape s = shape_of(sizes);
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
+}
+
+/* grad_bias[c] = sum over pixels of grad_out[pixel, c]; sizes: pixels, channels */
+static void conv_backward_bias(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                               int64_t stop) {
+    const float *grad_out = arrays[0];
+    float *grad_bias = arrays[1];
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_bias_gradient)(grad_out, sizes[0], sizes[1], grad_bias);
+}
+
+const kg_entry KG_TABLE(conv)[] = {{"conv2d_forward", conv2d_forward},
+                                   {"conv2d_backward_data", conv2d_backward_data},
+                                   {"conv2d_backward_weight", conv2d_backward_weight},
+                                   {"conv_transpose2d_forward", conv_transpose2d_forward},
+                                   {"conv_backward_bias", conv_backward_bias},
+                                   {0}};

@@ -1,0 +1,67 @@
+/* Convolution in two dimensions: what the files of this family share. Activations NHWC, weights OIHW, float32. */
+#ifndef KG_CONV_H
+#define KG_CONV_H
+
+#include "runtime/kernel.h"
+#include "runtime/pool.h"
+#include "runtime/scratch.h"
+#include "vec/vec.h"
+
+/* The register tile: rows x 2 vectors of accumulators, and what else an iteration needs, fill the register file. */
+#if VEC_LANES == 16
+#define TILE_ROWS 14
+#elif VEC_LANES == 8
+#define TILE_ROWS 6
+#elif defined KG_ISA_neon
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 4
+#endif
+#define PANEL (2 * VEC_LANES) /* columns of the register tile; packed weights come in panels this wide */
+
+#define CONV_GFLOPS_US 110e3 /* what a core does in a microsecond, for the pool's estimates */
+
+/* sizes of the three kernels, in this order. Padding is that of the top and left edge; OH and OW say the rest. */
+typedef struct {
+    int64_t N, H, W, C, K, kh, kw, OH, OW, stride[2], padding[2], dilation[2], groups, activation, method;
+} conv_shape;
+enum { CONV_AUTO, CONV_DIRECT };
+enum { CONV_NONE, CONV_RELU };
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t cut(int64_t total, int64_t parts, int64_t i) { return i * total / parts; } /* where part i starts */
+/* An odd number of cache lines: rows at this distance spread over all sets of L1 and L2. */
+static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
+
+/* What becomes of a finished tile: C = activation(acc + C + bias). */
+typedef struct {
+    const float *bias; /* per column, or NULL */
+    int add, relu;     /* add: C counts */
+} conv_epilogue;
+
+/* tile.c: C[m, n] = epilogue(A B). A by two strides; B in panels [k][PANEL], `panel` floats apart, zeros beyond n. */
+void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b,
+                        int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
+
+/* One axis of a product over taps: output i at `out_first + i out_step` is made of the source pixels
+ * `i step + first + tap gap`, whose weights have index `kernel_first + tap kernel_gap`. */
+typedef struct {
+    int64_t outputs, out_first, out_step, source, step, taps, first, gap, kernel_first, kernel_gap;
+} conv_axis;
+
+/* gather.c: out[pixel][row] = the source's values, off-image ones 0, for output pixels pixel0 .. pixel1-1 (in the order n, y, x)
+ * and reduction indices k0 .. k1-1 = (tap_y, tap_x, channel). `image` points at the first channel of the group. */
+void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
+                          int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row);
+conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
+
+/* implicit.c, backward_weight.c: any shape. */
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias, float *out);
+void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                 float *grad_x);
+void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
+void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
+
+#endif

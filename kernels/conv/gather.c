@@ -1,0 +1,54 @@
+/* From an image to the rows of a matrix: the source pixels under the taps of each output pixel. */
+#include "conv/conv.h"
+
+conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis) {
+    return (conv_axis){.outputs = axis ? s->OW : s->OH,
+                       .out_step = 1,
+                       .source = axis ? s->W : s->H,
+                       .step = s->stride[axis],
+                       .taps = axis ? s->kw : s->kh,
+                       .first = -s->padding[axis],
+                       .gap = s->dilation[axis],
+                       .kernel_gap = 1};
+}
+
+/* May write up to a vector beyond n: the next run, or the row's padding, comes after. Never reads beyond n. */
+static inline void copy_run(float *to, const float *from, int64_t n) {
+    for (; n >= VEC_LANES; n -= VEC_LANES, to += VEC_LANES, from += VEC_LANES) vec_storeu(to, vec_loadu(from));
+    if (n > 0) vec_storeu(to, vec_load(from, n));
+}
+static inline void clear_run(float *to, int64_t n) {
+    for (; n > 0; n -= VEC_LANES, to += VEC_LANES) vec_storeu(to, vec_set(0));
+}
+
+/* out[.][0 .. width-1], width = k1 - k0, in rows of `row` >= width + VEC_LANES - 1 floats. Runs are taken in ascending order. */
+void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
+                          int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row) {
+    const conv_axis *v = axes, *h = axes + 1;
+    /* Neighbouring taps are neighbours in memory: all taps of a row are then one run. */
+    int64_t merged = h->gap == 1 && pixel_stride == channels ? h->taps : 1, length = merged * channels;
+    int64_t first_x = pixel0 % h->outputs, first_y = pixel0 / h->outputs % v->outputs,
+            first_n = pixel0 / (h->outputs * v->outputs);
+    for (int64_t run = k0 / length; run * length < k1; run++) {
+        int64_t tap_y = run * merged / h->taps, tap_x = run * merged % h->taps;
+        int64_t from = most(k0 - run * length, 0), to = least(k1 - run * length, length);
+        float *at = out + run * length + from - k0;
+        int64_t n = first_n, y = first_y, x = first_x;
+        for (int64_t pixel = pixel0; pixel < pixel1; pixel++, at += row) {
+            int64_t sy = y * v->step + v->first + tap_y * v->gap, sx = x * h->step + h->first + tap_x * h->gap;
+            int64_t low = from, high = from; /* the part of the run that lies on the image */
+            if (sy >= 0 && sy < v->source) {
+                low = least(most(-sx * channels, from), to);
+                high = most(least((h->source - sx) * channels, to), low);
+            }
+            const float *source = image + ((n * v->source + sy) * h->source + sx) * pixel_stride;
+            if (low > from) clear_run(at, low - from);
+            copy_run(at + low - from, source + low, high - low);
+            if (high < to) clear_run(at + high - from, to - high);
+            if (++x == h->outputs) {
+                x = 0;
+                if (++y == v->outputs) y = 0, n++;
+            }
+        }
+    }
+}

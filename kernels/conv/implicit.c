@@ -1,0 +1,160 @@
+/* Implicit GEMM, any shape: rows are output pixels, columns output channels, and the reduction runs over taps and channels. A chunk gathers
+ * the source pixels of a block of outputs into rows, at most KC values at a time, and multiplies them with packed weights.
+ * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach it. */
+#include "conv/conv.h"
+
+#define KC 384         /* part of the reduction done at a time; sums of parts are added in order, so KC decides bits */
+#define BLOCK 49152    /* floats of gathered rows: a fifth of L2 */
+#define FEW_CHUNKS 16  /* split small problems at least this far, for the threads to share */
+
+typedef struct {
+    conv_axis axes[2];
+    const float *source, *weight, *bias;
+    float *packed, *out;
+    int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group */
+    int64_t weight_out, weight_in, weight_group, kernel_w; /* strides in the weight, of an output and an input channel */
+    int64_t k, kc, row, pixels, block, blocks, panels, ranges, relu;
+    int in_place, dense; /* A is the source as it stands; outputs are all of `out`, in order */
+} product;
+
+/* packed[group][panel][k][PANEL], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input channels. */
+static void pack_weights(void *context, int64_t chunk) {
+    const product *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, panel = chunk / parts % z->panels,
+            group = chunk / parts / z->panels;
+    int64_t lanes = least(PANEL, z->outs - panel * PANEL), end = least(first + 16, z->in);
+    const float *w = z->weight + group * z->weight_group + panel * PANEL * z->weight_out;
+    float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
+    for (int64_t i = first; i < end; i++)
+        for (int64_t ty = 0; ty < v->taps; ty++)
+            for (int64_t tx = 0; tx < h->taps; tx++) {
+                int64_t tap = (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
+                const float *from = w + i * z->weight_in + tap;
+                float *row = to + ((ty * h->taps + tx) * z->in + i) * PANEL;
+                for (int64_t lane = 0; lane < lanes; lane++) row[lane] = from[lane * z->weight_out];
+                for (int64_t lane = lanes; lane < PANEL; lane++) row[lane] = 0;
+            }
+}
+
+/* Where output pixel `pixel` of this product lies in `out`. */
+static float *output_pixel(const product *z, int64_t pixel) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t x = h->out_first + pixel % h->outputs * h->out_step, row = pixel / h->outputs;
+    int64_t y = v->out_first + row % v->outputs * v->out_step, n = row / v->outputs;
+    return z->out + ((n * z->out_h + y) * z->out_w + x) * z->outs * z->groups;
+}
+
+/* Chunk: a block of pixels, a range of panels, a group. */
+static void multiply(void *context, int64_t chunk) {
+    const product *z = context;
+    int64_t block = chunk % z->blocks, range = chunk / z->blocks % z->ranges, group = chunk / z->blocks / z->ranges;
+    int64_t pixel0 = cut(z->pixels, z->blocks, block), pixel1 = cut(z->pixels, z->blocks, block + 1);
+    int64_t panel0 = cut(z->panels, z->ranges, range), panel1 = cut(z->panels, z->ranges, range + 1);
+    int64_t first = panel0 * PANEL, n = least(panel1 * PANEL, z->outs) - first, stride = z->in * z->groups;
+    float *rows = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (z->block * (z->row + n) + VEC_LANES));
+    int64_t channel = group * z->outs + first, c_row = z->dense ? z->outs * z->groups : n;
+    float *c = z->dense ? output_pixel(z, pixel0) + channel : rows + z->block * z->row;
+    const float *bias = z->bias ? z->bias + channel : NULL, *source = z->source + group * z->in;
+    for (int64_t k0 = 0, k1; k0 < z->k; k0 = k1) {
+        k1 = least(k0 + z->kc, z->k);
+        const float *a = source + pixel0 * stride + k0;
+        if (!z->in_place) {
+            KG_NAME(conv_gather)(z->axes, source, stride, z->in, pixel0, pixel1, k0, k1, rows, z->row);
+            a = rows;
+        }
+        conv_epilogue e = {k1 == z->k ? bias : NULL, k0 > 0, z->relu && k1 == z->k};
+        const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
+        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, z->k * PANEL, c, c_row, &e);
+    }
+    if (z->dense && z->k > 0) return;
+    for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row) {
+        float *to = output_pixel(z, pixel) + channel;
+        if (z->k > 0) memcpy(to, c, n * sizeof *to);
+        else /* no tap reaches these pixels */
+            for (int64_t j = 0; j < n; j++) to[j] = bias ? bias[j] : 0;
+    }
+}
+
+static void run(product *z) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    z->pixels = z->images * v->outputs * h->outputs, z->k = v->taps * h->taps * z->in;
+    if (z->pixels == 0) return;
+    z->kc = z->k ? ceil_div(ceil_div(z->k, ceil_div(z->k, KC)), 16) * 16 : 0;
+    z->row = odd_lines(least(z->k, z->kc) + VEC_LANES - 1);
+    z->panels = ceil_div(z->outs, PANEL);
+    z->dense = v->out_step == 1 && h->out_step == 1;
+    z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 && h->first == 0 &&
+                  v->source == v->outputs && h->source == h->outputs &&
+                  (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
+    int64_t limit = most(14, least(168, BLOCK / z->row));
+    z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
+    z->block = ceil_div(z->pixels, z->blocks);
+    z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, z->blocks * z->groups));
+    double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
+    z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
+    kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
+    kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
+}
+
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias, float *out) {
+    int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups;
+    run(&(product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
+                   .source = x,
+                   .weight = weight,
+                   .bias = bias,
+                   .out = out,
+                   .groups = s->groups,
+                   .images = s->N,
+                   .in = in,
+                   .outs = outs,
+                   .out_h = s->OH,
+                   .out_w = s->OW,
+                   .weight_out = in * taps,
+                   .weight_in = taps,
+                   .weight_group = outs * in * taps,
+                   .kernel_w = s->kw,
+                   .relu = s->activation == CONV_RELU});
+}
+
+/* The grad_x pixels `phase`, phase + stride, ...: their taps in order of ascending grad_out pixels. */
+static conv_axis phase_axis(const conv_shape *s, int axis, int64_t phase) {
+    int64_t stride = s->stride[axis], dilation = s->dilation[axis], at = phase + s->padding[axis];
+    int64_t size = axis ? s->W : s->H;
+    conv_axis a = {.outputs = ceil_div(most(size - phase, 0), stride),
+                   .out_first = phase,
+                   .out_step = stride,
+                   .source = axis ? s->OW : s->OH,
+                   .step = 1};
+    for (int64_t tap = (axis ? s->kw : s->kh) - 1; tap >= 0; tap--) {
+        if ((at - tap * dilation) % stride != 0) continue;
+        int64_t source = (at - tap * dilation) / stride;
+        if (a.taps == 0) a.first = source, a.kernel_first = tap;
+        if (a.taps == 1) a.gap = source - a.first, a.kernel_gap = tap - a.kernel_first;
+        a.taps++;
+    }
+    if (a.taps == 1) a.gap = 1;
+    return a;
+}
+
+void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                 float *grad_x) {
+    int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups;
+    for (int64_t y = 0; y < s->stride[0]; y++)
+        for (int64_t x = 0; x < s->stride[1]; x++)
+            run(&(product){.axes = {phase_axis(s, 0, y), phase_axis(s, 1, x)},
+                           .source = grad_out,
+                           .weight = weight,
+                           .bias = bias,
+                           .out = grad_x,
+                           .groups = s->groups,
+                           .images = s->N,
+                           .in = in,
+                           .outs = outs,
+                           .out_h = s->H,
+                           .out_w = s->W,
+                           .weight_out = taps,
+                           .weight_in = outs * taps,
+                           .weight_group = in * outs * taps,
+                           .kernel_w = s->kw});
+}
