@@ -12,6 +12,8 @@ from kernelgrad.core.array cimport (Array, Storage, CHANNELS_LAST, CONTIGUOUS, C
                                     channels_last as channels_last_copy, copy_into, itemsize_of, new_array, new_like, same_shape,
                                     shape_tuple, view_of)
 from kernelgrad.core.array import zero_
+from kernelgrad.core.callers cimport sum_to
+from kernelgrad.core.callers import result_type, to_dtype
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
 
 
@@ -523,6 +525,168 @@ cdef void keep_dim(Plan *plan, Array x, int d) noexcept:
     plan.start[d] = 0
     plan.step[d] = 1
     plan.nd += 1
+
+
+# ---- Expand ----
+
+cdef class ExpandNode(Node):
+    cdef int nd
+    cdef int64_t dims[8]
+
+    cdef int apply(self) except -1:
+        return send(self, 0, sum_to(self.grad, self.nd, self.dims), False)
+
+
+def expand(Array x, shape):
+    """A view that repeats dimensions of size 1 (and adds leading ones) without copying; -1 keeps a size."""
+    cdef int64_t dims[8]
+    cdef int64_t strides[8]
+    cdef int nd = len(shape), i, j
+    cdef ExpandNode node
+    cdef Array y
+    if nd > MAX_DIMS:
+        raise ValueError(f"expand: kernelgrad arrays have at most {MAX_DIMS} dimensions, got shape {tuple(shape)}")
+    if nd < x.nd:
+        raise RuntimeError(f"expand({list(shape_tuple(x))}, size={list(shape)}): the number of sizes provided ({nd}) must be greater or "
+                           f"equal to the number of dimensions in the tensor ({x.nd})")
+    for i in range(nd):
+        j = i - (nd - x.nd)
+        dims[i] = shape[i]
+        if dims[i] < -1 or (dims[i] == -1 and j < 0):
+            raise RuntimeError(f"expand: the expanded size of the tensor ({dims[i]}) isn't allowed in dimension {i}, shape {list(shape)}")
+        if dims[i] == -1 or (j >= 0 and dims[i] == x.dims[j]):
+            dims[i] = x.dims[j]
+            strides[i] = x.strides[j]
+        elif j < 0 or x.dims[j] == 1:
+            strides[i] = 0
+        else:
+            raise RuntimeError(f"The expanded size of the tensor ({dims[i]}) must match the existing size ({x.dims[j]}) at non-singleton "
+                               f"dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(shape_tuple(x))}")
+    y = view_of(x, nd, dims, strides, 0)
+    if x.wants_grad and grad_enabled():
+        node = ExpandNode.__new__(ExpandNode)
+        node.nd = x.nd
+        memcpy(node.dims, x.dims, sizeof(x.dims))
+        link(node, x)
+        record(node, y)
+    return y
+
+
+# ---- Joining ----
+
+cdef class JoinNode(Node):
+    cdef int dim
+    cdef bint stacked
+    cdef tuple sizes
+
+    def name(self):
+        return "StackBackward" if self.stacked else "CatBackward"
+
+    cdef int apply(self) except -1:
+        cdef int i
+        cdef int64_t at = 0
+        for i in range(len(self.edges)):
+            if self.edges[i] is not None:
+                send(self, i, part_of(self.grad, self.dim, at, self.sizes[i], self.stacked), False)
+            at += self.sizes[i]
+        return 0
+
+
+cdef list joinable(object tensors, str name):
+    """The tensors, of one dtype and device."""
+    cdef list parts = list(tensors)
+    cdef Array first, x
+    cdef bint mixed = False
+    if not parts:
+        raise RuntimeError(f"{name}(): expected a non-empty list of Tensors")
+    for i, part in enumerate(parts):
+        if not isinstance(part, Array):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(part).__name__}")
+    first = parts[0]
+    for x in parts:
+        if x.on != first.on:
+            raise RuntimeError(f"{name}: expected all tensors to be on the same device, got {first.device} and {x.device}: move one with .to()")
+        mixed |= x.code != first.code
+    if mixed:
+        common = result_type(*parts)
+        parts = [to_dtype(x, common) for x in parts]
+    return parts
+
+
+cdef Array join(list parts, int dim, bint stacked, Array out):
+    """Copy the parts into `out` one behind the other along `dim`, and record."""
+    cdef Array x
+    cdef JoinNode node
+    cdef int64_t at = 0, size
+    cdef bint wanted = False, numbered = False
+    for x in parts:
+        size = 1 if stacked else x.dims[dim]
+        if x.size:
+            copy_into(part_of(out, dim, at, size, stacked), x)
+        at += size
+        wanted |= x.wants_grad
+        numbered |= x.output_nr != 0
+    if wanted and grad_enabled():
+        node = JoinNode.__new__(JoinNode)
+        node.dim = dim
+        node.stacked = stacked
+        node.sizes = tuple([1 if stacked else (<Array>part).dims[dim] for part in parts])
+        node.edges = tuple([edge_of(<Array>part) for part in parts])
+        if numbered:
+            node.edge_nrs = tuple([(<Array>part).output_nr for part in parts])
+        record(node, out)
+    return out
+
+
+def cat(tensors, int64_t dim=0):
+    """The tensors one behind the other along a dimension that exists. Memory is channels_last if the first tensor's is."""
+    cdef list parts = joinable(tensors, "cat")
+    cdef Array first = None, x
+    cdef int64_t dims[8]
+    cdef int64_t total = 0
+    cdef int i, d, n
+    for i in range(len(parts)):
+        x = parts[i]
+        if x.nd == 0:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+        if first is None and not (x.nd == 1 and x.size == 0):
+            first = x
+    if first is None:
+        return join(parts, 0, False, new_array(1, &total, (<Array>parts[0]).code, (<Array>parts[0]).on, False))
+    # an empty 1-d tensor joins anything, as in PyTorch
+    kept = [p for p in parts if not ((<Array>p).nd == 1 and (<Array>p).size == 0 and first.nd != 1)]
+    d = dim_of(dim, first.nd)
+    for n in range(len(kept)):
+        x = kept[n]
+        if x.nd != first.nd:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.nd} and {x.nd}")
+        for i in range(first.nd):
+            if i != d and x.dims[i] != first.dims[i]:
+                raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Expected size {first.dims[i]} but got size {x.dims[i]} "
+                                   f"for tensor number {n} in the list.")
+        total += x.dims[d]
+    memcpy(dims, first.dims, sizeof(first.dims))
+    dims[d] = total
+    return join(kept, d, False, new_array(first.nd, dims, first.code, first.on,
+                                          first.layout & CHANNELS_LAST and not first.layout & CONTIGUOUS))
+
+
+def stack(tensors, int64_t dim=0):
+    """Tensors of one shape, one behind the other along a new dimension."""
+    cdef list parts = joinable(tensors, "stack")
+    cdef Array first = parts[0], x
+    cdef int64_t dims[8]
+    cdef int i, d = dim_of(dim, first.nd + 1)
+    if first.nd == MAX_DIMS:
+        raise ValueError(f"stack: kernelgrad arrays have at most {MAX_DIMS} dimensions")
+    for i in range(len(parts)):
+        x = parts[i]
+        if not same_shape(x, first):
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape_tuple(first))} at entry 0 and "
+                               f"{list(shape_tuple(x))} at entry {i}")
+    for i in range(first.nd + 1):
+        dims[i] = first.dims[i] if i < d else len(parts) if i == d else first.dims[i - 1]
+    return join(parts, d, True, new_array(first.nd + 1, dims, first.code, first.on, False))
 
 
 # ---- Several views at once: one node, so that backward fills one gradient ----
