@@ -1,1 +1,1 @@
-"""NVIDIA GPUs, through numba-cuda and cuda-core; and a simulated one for machines without. docs/cuda.md is the way in."""
+"""NVIDIA GPUs, through numba-cuda and cuda-core; and a simulated one for machines without. See docs/cuda.md."""

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
@@ -108,6 +109,13 @@ def ptxas() -> str | None:
 
 
 @cache
+def _compiler() -> str:
+    """What the PTX depends on besides the kernel; asked without importing the compiler."""
+    versions = [f"{name} {version(name)}" for name in ("numba-cuda", "numba", "nvidia-nvvm")]
+    return "\0".join([*versions, Path(__file__).with_name("ptx.py").read_text()])
+
+
+@cache
 def _ptxas_version(path: str) -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip().splitlines()[-1]
 
@@ -126,9 +134,7 @@ def cache_dir() -> Path:
 
 
 def _digest(function: FunctionType, signature: Signature, capability: tuple[int, int], assembler: str | None) -> str:
-    from kernelgrad.backends.cuda import ptx
-
-    tools = ptx.toolkit() + Path(ptx.__file__).read_text() + (_ptxas_version(assembler) if assembler else "")
+    tools = _compiler() + (_ptxas_version(assembler) if assembler else "")
     text = "\0".join((source(function), repr(signature), repr(capability), tools))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -20,7 +20,7 @@ Size = int | tuple[int, ...]
 
 
 class Gpu:
-    """The first device of the driver. Everything is queued on one stream; `from_device` and `synchronize` wait for it."""
+    """The first device of the driver. All is queued on one stream; `from_device` and `synchronize` wait for it."""
 
     simulated = False
 

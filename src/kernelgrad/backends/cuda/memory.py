@@ -1,7 +1,7 @@
-"""Device memory: free lists by size over the driver's allocator, so that a training loop soon asks the driver for nothing.
+"""Device memory: free lists by size over the driver's allocator; a training loop soon asks the driver for nothing.
 
-All work of a process goes through one stream, in order, so a block may be handed out again as soon as Python lets go of it:
-whatever still reads it was queued before whatever will write it.
+All work of a process goes through one stream, in order, so a block may be handed out again as soon as Python lets go of
+it: whatever still reads it was queued before whatever will write it.
 """
 
 from __future__ import annotations
@@ -82,6 +82,6 @@ class CachingAllocator:
             return self._source.acquire(size)
         except OutOfMemoryError:
             raise OutOfMemoryError(
-                f"CUDA out of memory: {size / 2**20:.1f} MiB wanted, {self.allocated / 2**20:.1f} MiB in use by tensors; "
-                "free some, or use a smaller batch"
+                f"CUDA out of memory: {size / 2**20:.1f} MiB wanted, {self.allocated / 2**20:.1f} MiB in use by "
+                "tensors; free some, or use a smaller batch"
             ) from None

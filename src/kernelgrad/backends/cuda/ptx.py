@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from types import FunctionType, ModuleType
 
 import numba.cuda.dispatcher
@@ -34,11 +33,6 @@ _POINTEE = {
 }
 _ENTRY = re.compile(r"\.visible \.entry (\w+)")
 _compiling = threading.Lock()
-
-
-def toolkit() -> str:
-    """What the PTX depends on besides the kernel: part of the cache key."""
-    return f"numba-cuda {version('numba-cuda')}, nvvm {version('nvidia-nvvm')}"
 
 
 def compile_ptx(
@@ -75,7 +69,7 @@ def _rint(x: float) -> float:
 
 
 @overload(_rint, target="cuda")
-def _rint_overload(x: types.Type) -> Callable | None:
+def _rint_overload(x):  # type: ignore[no-untyped-def]  # numba wants the same signature as the lambdas have
     if x == types.float32:
         return lambda x: libdevice.rintf(x)
     if x == types.float64:

@@ -61,7 +61,7 @@ class SimulatedGpu:
 
 
 def _view(array: Any, dtype: str) -> np.ndarray | None:
-    """What a kernel may touch through the array's pointer: from its first element to its last, so that more is an IndexError."""
+    """What a kernel may touch through the pointer: from first element to last, so that more is an IndexError."""
     if array is None:
         return None
     element = np.dtype(_ELEMENT.get(dtype, dtype))

@@ -1,8 +1,8 @@
 """A CUDA device made of Python: runs the very functions that the compiler takes, on host memory.
 
 What it shows: wrong results, ragged edges, reads of shared memory nobody wrote (poisoned), indices past the end,
-missing or divergent barriers, wrong shuffles. What it cannot show: rounding of fused products, races its schedule hides,
-memory fences, uint32 products (uint64 in Numba, uint32 here), speed.
+missing or divergent barriers, wrong shuffles. What it cannot show: rounding of fused products, races that its schedule
+hides, memory fences, uint32 products (uint64 in Numba, uint32 here), speed.
 
 Kernels that never wait for another thread run as plain calls, thread after thread; the others with one greenlet per
 CUDA thread, switched at barriers and warp operations. Threads run forwards in one phase and backwards in the next, so
