@@ -1,0 +1,41 @@
+"""Training: `Trainer`, callbacks, metrics, checkpoints, and estimators for scikit-learn."""
+
+from typing import Any
+
+from .callbacks import Callback, CSVLogger, EarlyStopping, LRScheduler, ModelCheckpoint
+from .history import History
+from .metrics import AUC, F1, MAE, MSE, R2, Accuracy, ConfusionMatrix, Metric, Precision, Recall, TopK
+from .progress import ProgressBar
+from .trainer import Trainer
+
+__all__ = [
+    "AUC",
+    "F1",
+    "MAE",
+    "MSE",
+    "R2",
+    "Accuracy",
+    "CSVLogger",
+    "Callback",
+    "ConfusionMatrix",
+    "EarlyStopping",
+    "History",
+    "KernelgradClassifier",
+    "KernelgradRegressor",
+    "LRScheduler",
+    "Metric",
+    "ModelCheckpoint",
+    "Precision",
+    "ProgressBar",
+    "Recall",
+    "TopK",
+    "Trainer",
+]
+
+
+def __getattr__(name: str) -> Any:  # the estimators need scikit-learn, which is slow to import
+    if name in ("KernelgradClassifier", "KernelgradRegressor"):
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
