@@ -12,6 +12,7 @@ from kernelgrad.backends.cuda.device import open_device
 from kernelgrad.backends.cuda.memory import CachingAllocator
 from kernelgrad.core import array, memory
 
+CUDA = 1  # the device's number in `core`
 THREADS = 256  # per block, where a kernel does not say
 MOST_BLOCKS = 4096  # enough to fill any GPU; the grid-stride loop takes the rest
 SIMULATED = (2, 3)  # grid and block of such a kernel in the simulator: few, so that each thread loops
@@ -60,11 +61,13 @@ def kernels_of(family: str) -> ModuleType:
     return importlib.import_module(f"kernelgrad.kernels.{family}.cuda")
 
 
-def start() -> Backend:
-    """Open the device and let `core` use it. RuntimeError, with the reason, where there is none."""
-    backend = Backend(open_device())
-    memory.set_device_allocator(1, backend)
-    array.set_device_backend(backend)
+def start(device: Any = None) -> Backend:
+    """Let `core` use `device`, or what `open_device` finds; the first call decides. RuntimeError where there is none."""
+    backend = array.device_backend_of()
+    if backend is None:
+        backend = Backend(open_device() if device is None else device)
+        memory.set_device_allocator(CUDA, backend)
+        array.set_device_backend(backend)
     return backend
 
 

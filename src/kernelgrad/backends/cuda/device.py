@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +11,6 @@ OLDEST_DRIVER = 13000  # the toolkit that the `cuda` extra pins emits PTX 9.0
 OLDEST_CAPABILITY = (7, 5)  # what that toolkit compiles for
 
 
-@cache
 def why_not() -> str | None:
     """One sentence on why there is no CUDA device; None where there is one. Asks the driver, imports no compiler."""
     wish = os.environ.get("KERNELGRAD_CUDA", "")

@@ -17,7 +17,7 @@ import numba.cuda.dispatcher
 import numpy as np
 from numba import cuda, types
 from numba.cuda import libdevice
-from numba.cuda.extending import overload
+from numba.extending import overload
 
 from kernelgrad.backends.cuda.rebind import rebind
 
@@ -69,7 +69,7 @@ def _rint(x: float) -> float:
 
 
 @overload(_rint, target="cuda")
-def _rint_overload(x):  # type: ignore[no-untyped-def]  # numba wants the same signature as the lambdas have
+def _rint_overload(x):  # no annotations: numba wants the very signature of the lambdas
     if x == types.float32:
         return lambda x: libdevice.rintf(x)
     if x == types.float64:

@@ -258,7 +258,7 @@ _math = SimpleNamespace(
 
 class _Thread(NamedTuple):
     greenlet: Any
-    index: Dim3
+    place: Dim3
     lane: int
 
 
@@ -267,14 +267,14 @@ def _wait(kind: str, value: Any = None, mask: int = 0xFFFFFFFF) -> Any:
     return getcurrent().parent.switch((kind, value, int(mask) & 0xFFFFFFFF))
 
 
-def _run_block(kernel: FunctionType, device: Cuda, arguments: Sequence[Any], indices: list[Dim3]) -> None:
-    threads = [_Thread(greenlet(kernel), index, number % WARP) for number, index in enumerate(indices)]
+def _run_block(kernel: FunctionType, device: Cuda, arguments: Sequence[Any], places: list[Dim3]) -> None:
+    threads = [_Thread(greenlet(kernel), place, number % WARP) for number, place in enumerate(places)]
     waiting: dict[int, Any] = {}  # thread number -> (kind, value, mask); finished threads are absent
 
     def resume(numbers: Sequence[int], *answer: Any) -> None:
         for number in numbers:
             thread = threads[number]
-            device.threadIdx, device.laneid = thread.index, thread.lane
+            device.threadIdx, device.laneid = thread.place, thread.lane
             request = thread.greenlet.switch(*answer)
             if thread.greenlet.dead:
                 waiting.pop(number, None)
