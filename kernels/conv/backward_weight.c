@@ -1,6 +1,7 @@
-/* Backward weight, any shape: grad_weight[(tap, c), k] = sum over pixels of x[pixel under the tap, c] grad_out[pixel, k], a GEMM
- * whose reduction runs over pixels. The pixels are cut into slices and the (tap, c) rows into ranges, both by sizes alone. A chunk, one
- * slice and one range, adds up blocks of pixels in order; at the end slices are summed in order into OIHW. */
+/* Backward weight, any shape: grad_weight[(tap, c), k] = sum over pixels of x[pixel under the tap, c] grad_out[pixel,
+ * k], a GEMM whose reduction runs over pixels. The pixels are cut into slices and the (tap, c) rows into ranges, both
+ * by sizes alone. A chunk, one slice and one range, adds up blocks of pixels in order; at the end slices are summed in
+ * order into OIHW. */
 #include "conv/conv.h"
 
 #define SLICES 8
@@ -29,7 +30,8 @@ static void slice_gradient(void *context, int64_t chunk) {
         for (int64_t p = p0; p < p1; p++) { /* grad_out in panels */
             const float *from = z->grad_out + (p * z->groups + group) * z->outs;
             for (int64_t j = 0; j < z->outs; j += VEC_LANES)
-                vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL, vec_load(from + j, z->outs - j));
+                vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL,
+                           vec_load(from + j, z->outs - j));
         }
         KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, rows, 1, row, packed, (p1 - p0) * PANEL, to, z->ldc, &e);
     }
@@ -76,7 +78,8 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
 }
 
-/* ---- grad_bias[c] = sum over pixels of grad_out[pixel, c]: parts by sizes alone, in each runs of 64 pixels, summed in order ---- */
+/* ---- grad_bias[c] = sum over pixels of grad_out[pixel, c]: parts by sizes alone, in each runs of 64 pixels, summed in
+ * order ---- */
 
 #define PARTS 16
 
@@ -94,7 +97,8 @@ static void bias_part(void *context, int64_t part) {
         for (int64_t p0 = cut(z->pixels, z->parts, part); p0 < end; p0 += 64) {
             vec_f32 sum = vec_set(0);
             const float *from = z->grad_out + p0 * channels + c;
-            for (int64_t p = p0; p < least(p0 + 64, end); p++, from += channels) sum = vec_add(sum, vec_load(from, channels - c));
+            for (int64_t p = p0; p < least(p0 + 64, end); p++, from += channels)
+                sum = vec_add(sum, vec_load(from, channels - c));
             total = vec_add(total, sum);
         }
         vec_store(z->partial + part * channels + c, total, channels - c);

@@ -19,8 +19,10 @@ static conv_shape shape_of(const int64_t *z) {
                         .method = z[17]};
 }
 
-/* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c] weight[k, c, tap]) */
-static void conv2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+/* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c]
+ * weight[k, c, tap]) */
+static void conv2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                           int64_t stop) {
     const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
     float *out = arrays[3];
     const conv_shape s = shape_of(sizes);
@@ -28,7 +30,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
 }
 
-/* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation - padding = i */
+/* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation -
+ * padding = i */
 static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                  int64_t stop) {
     const float *grad_out = arrays[0], *weight = arrays[1];
@@ -38,12 +41,15 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
     KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
 }
 
-/* grad_weight[k, c, tap] = sum over n, y, x of grad_out[n, y, x, k] x[n, y stride + tap_y dilation - padding, ..., c]; grad_bias[k] = sum grad_out */
+/* Work items are output channels: sizes[0] is K, and N stands where K is in the other kernels.
+ * grad_weight[k, c, tap] = sum over n, y, x of grad_out[n, y, x, k] x[n, y stride + tap_y dilation - padding, ..., c];
+ * grad_bias[k] = sum grad_out */
 static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                    int64_t stop) {
     const float *x = arrays[0], *grad_out = arrays[1];
     float *grad_weight = arrays[2], *grad_bias = arrays[3];
-    const conv_shape s = shape_of(sizes);
+    conv_shape s = shape_of(sizes);
+    s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
     KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
@@ -59,13 +65,13 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
     KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
 }
 
-/* grad_bias[c] = sum over pixels of grad_out[pixel, c]; sizes: pixels, channels */
+/* grad_bias[c] = sum over pixels of grad_out[pixel, c]; sizes: channels, pixels */
 static void conv_backward_bias(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                int64_t stop) {
     const float *grad_out = arrays[0];
     float *grad_bias = arrays[1];
     (void)scalars, (void)start, (void)stop;
-    KG_NAME(conv_bias_gradient)(grad_out, sizes[0], sizes[1], grad_bias);
+    KG_NAME(conv_bias_gradient)(grad_out, sizes[1], sizes[0], grad_bias);
 }
 
 const kg_entry KG_TABLE(conv)[] = {{"conv2d_forward", conv2d_forward},

@@ -31,7 +31,9 @@ enum { CONV_NONE, CONV_RELU };
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t cut(int64_t total, int64_t parts, int64_t i) { return i * total / parts; } /* where part i starts */
+static inline int64_t cut(int64_t total, int64_t parts, int64_t i) {
+    return i * total / parts;
+} /* where part i starts */
 /* An odd number of cache lines: rows at this distance spread over all sets of L1 and L2. */
 static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
 
@@ -51,14 +53,16 @@ typedef struct {
     int64_t outputs, out_first, out_step, source, step, taps, first, gap, kernel_first, kernel_gap;
 } conv_axis;
 
-/* gather.c: out[pixel][row] = the source's values, off-image ones 0, for output pixels pixel0 .. pixel1-1 (in the order n, y, x)
- * and reduction indices k0 .. k1-1 = (tap_y, tap_x, channel). `image` points at the first channel of the group. */
+/* gather.c: out[pixel][row] = the source's values, off-image ones 0, for output pixels pixel0 .. pixel1-1 (in the order
+ * n, y, x) and reduction indices k0 .. k1-1 = (tap_y, tap_x, channel). `image` points at the first channel of the
+ * group. */
 void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                           int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row);
 conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
 
 /* implicit.c, backward_weight.c: any shape. */
-void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias, float *out);
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                    float *out);
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x);
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);

@@ -21,7 +21,8 @@ static inline void clear_run(float *to, int64_t n) {
     for (; n > 0; n -= VEC_LANES, to += VEC_LANES) vec_storeu(to, vec_set(0));
 }
 
-/* out[.][0 .. width-1], width = k1 - k0, in rows of `row` >= width + VEC_LANES - 1 floats. Runs are taken in ascending order. */
+/* out[.][0 .. width-1], width = k1 - k0, in rows of `row` >= width + VEC_LANES - 1 floats. Runs are taken in ascending
+ * order. */
 void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                           int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row) {
     const conv_axis *v = axes, *h = axes + 1;

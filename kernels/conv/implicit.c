@@ -1,18 +1,20 @@
-/* Implicit GEMM, any shape: rows are output pixels, columns output channels, and the reduction runs over taps and channels. A chunk gathers
- * the source pixels of a block of outputs into rows, at most KC values at a time, and multiplies them with packed weights.
- * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach it. */
+/* Implicit GEMM, any shape: rows are output pixels, columns output channels, and the reduction runs over taps and
+ * channels. A chunk gathers the source pixels of a block of outputs into rows, at most KC values at a time, and
+ * multiplies them with packed weights. Backward data of stride s is s*s dense products, one per phase of the grad_x
+ * pixels: each uses the taps that reach it. */
 #include "conv/conv.h"
 
-#define KC 384         /* part of the reduction done at a time; sums of parts are added in order, so KC decides bits */
-#define BLOCK 49152    /* floats of gathered rows: a fifth of L2 */
-#define FEW_CHUNKS 16  /* split small problems at least this far, for the threads to share */
+#define KC 384        /* part of the reduction done at a time; sums of parts are added in order, so KC decides bits */
+#define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
+#define FEW_CHUNKS 16 /* split small problems at least this far, for the threads to share */
 
 typedef struct {
     conv_axis axes[2];
     const float *source, *weight, *bias;
     float *packed, *out;
     int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group */
-    int64_t weight_out, weight_in, weight_group, kernel_w; /* strides in the weight, of an output and an input channel */
+    int64_t weight_out, weight_in, weight_group,
+        kernel_w; /* strides in the weight, of an output and an input channel */
     int64_t k, kc, row, pixels, block, blocks, panels, ranges, relu;
     int in_place, dense; /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
@@ -29,7 +31,8 @@ static void pack_weights(void *context, int64_t chunk) {
     for (int64_t i = first; i < end; i++)
         for (int64_t ty = 0; ty < v->taps; ty++)
             for (int64_t tx = 0; tx < h->taps; tx++) {
-                int64_t tap = (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
+                int64_t tap =
+                    (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
                 const float *from = w + i * z->weight_in + tap;
                 float *row = to + ((ty * h->taps + tx) * z->in + i) * PANEL;
                 for (int64_t lane = 0; lane < lanes; lane++) row[lane] = from[lane * z->weight_out];
@@ -65,12 +68,14 @@ static void multiply(void *context, int64_t chunk) {
         }
         conv_epilogue e = {k1 == z->k ? bias : NULL, k0 > 0, z->relu && k1 == z->k};
         const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
-        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, z->k * PANEL, c, c_row, &e);
+        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, z->k * PANEL, c, c_row,
+                           &e);
     }
     if (z->dense && z->k > 0) return;
     for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row) {
         float *to = output_pixel(z, pixel) + channel;
-        if (z->k > 0) memcpy(to, c, n * sizeof *to);
+        if (z->k > 0)
+            memcpy(to, c, n * sizeof *to);
         else /* no tap reaches these pixels */
             for (int64_t j = 0; j < n; j++) to[j] = bias ? bias[j] : 0;
     }
@@ -84,8 +89,8 @@ static void run(product *z) {
     z->row = odd_lines(least(z->k, z->kc) + VEC_LANES - 1);
     z->panels = ceil_div(z->outs, PANEL);
     z->dense = v->out_step == 1 && h->out_step == 1;
-    z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 && h->first == 0 &&
-                  v->source == v->outputs && h->source == h->outputs &&
+    z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 &&
+                  h->first == 0 && v->source == v->outputs && h->source == h->outputs &&
                   (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
     int64_t limit = most(14, least(168, BLOCK / z->row));
     z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
@@ -97,7 +102,8 @@ static void run(product *z) {
     kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
 }
 
-void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias, float *out) {
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                    float *out) {
     int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups;
     run(&(product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                    .source = x,

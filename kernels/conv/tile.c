@@ -1,37 +1,46 @@
-/* Register tiles, and the product of a block of rows with packed panels. Every element of C is one chain of FMAs over k, from zero,
- * whatever tile it falls in; so tiles, blocks and vector lengths cannot change a bit. */
+/* Register tiles, and the product of a block of rows with packed panels. Every element of C is one chain of FMAs over
+ * k, from zero, whatever tile it falls in; so tiles, blocks and vector lengths cannot change a bit. */
 #include "conv/conv.h"
 
 typedef void tile(int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b, float *c, int64_t c_row,
                   int64_t n, const float *bias, const conv_epilogue *e);
 
 /* c[i][j] = sum_p a[i, p] b[p][j]: ROWS rows, VECS vectors. The scalar times vector form broadcasts from memory. */
-#define TILE(ROWS, VECS)                                                                                               \
-    static void tile_##ROWS##x##VECS(int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b,          \
-                                     float *c, int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e) {  \
-        vec_f32 acc[ROWS][VECS];                                                                                       \
-        UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int j = 0; j < VECS; j++) acc[i][j] = vec_set(0);            \
-        for (int64_t p = 0; p < k; p++, a += a_col, b += PANEL) {                                                      \
-            vec_f32 bv[VECS];                                                                                          \
-            UNROLL for (int j = 0; j < VECS; j++) bv[j] = vec_loadu(b + j * VEC_LANES);                                \
-            UNROLL for (int i = 0; i < ROWS; i++) {                                                                    \
-                vec_f32 x = vec_set(a[i * a_row]);                                                                     \
-                UNROLL for (int j = 0; j < VECS; j++) acc[i][j] = vec_fma(x, bv[j], acc[i][j]);                        \
-            }                                                                                                          \
-        }                                                                                                              \
-        UNROLL for (int j = 0; j < VECS; j++) {                                                                        \
-            int64_t at = j * VEC_LANES, left = n - at;                                                                 \
-            vec_f32 b0 = bias ? vec_load(bias + at, left) : vec_set(0);                                                \
-            UNROLL for (int i = 0; i < ROWS; i++) {                                                                    \
-                float *to = c + i * c_row + at;                                                                        \
-                vec_f32 v = acc[i][j];                                                                                 \
-                if (e->add) v = vec_add(v, left >= VEC_LANES ? vec_loadu(to) : vec_load(to, left));                    \
-                if (bias) v = vec_add(v, b0);                                                                          \
-                if (e->relu) v = vec_max(vec_zero(), v);                                                                          \
-                if (left >= VEC_LANES) vec_storeu(to, v);                                                              \
-                else vec_store(to, v, left);                                                                           \
-            }                                                                                                          \
-        }                                                                                                              \
+#define TILE(ROWS, VECS)                                                                                              \
+    static void tile_##ROWS##x##VECS(int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b,         \
+                                     float *c, int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e) { \
+        vec_f32 acc[ROWS][VECS];                                                                                      \
+        UNROLL                                                                                                        \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                                         \
+        for (int j = 0; j < VECS; j++) acc[i][j] = vec_set(0);                                                        \
+        for (int64_t p = 0; p < k; p++, a += a_col, b += PANEL) {                                                     \
+            vec_f32 bv[VECS];                                                                                         \
+            UNROLL                                                                                                    \
+            for (int j = 0; j < VECS; j++) bv[j] = vec_loadu(b + j * VEC_LANES);                                      \
+            UNROLL                                                                                                    \
+            for (int i = 0; i < ROWS; i++) {                                                                          \
+                vec_f32 x = vec_set(a[i * a_row]);                                                                    \
+                UNROLL                                                                                                \
+                for (int j = 0; j < VECS; j++) acc[i][j] = vec_fma(x, bv[j], acc[i][j]);                              \
+            }                                                                                                         \
+        }                                                                                                             \
+        UNROLL                                                                                                        \
+        for (int j = 0; j < VECS; j++) {                                                                              \
+            int64_t at = j * VEC_LANES, left = n - at;                                                                \
+            vec_f32 b0 = bias ? vec_load(bias + at, left) : vec_set(0);                                               \
+            UNROLL                                                                                                    \
+            for (int i = 0; i < ROWS; i++) {                                                                          \
+                float *to = c + i * c_row + at;                                                                       \
+                vec_f32 v = acc[i][j];                                                                                \
+                if (e->add) v = vec_add(v, left >= VEC_LANES ? vec_loadu(to) : vec_load(to, left));                   \
+                if (bias) v = vec_add(v, b0);                                                                         \
+                if (e->relu) v = vec_max(vec_zero(), v);                                                              \
+                if (left >= VEC_LANES)                                                                                \
+                    vec_storeu(to, v);                                                                                \
+                else                                                                                                  \
+                    vec_store(to, v, left);                                                                           \
+            }                                                                                                         \
+        }                                                                                                             \
     }
 
 #define ALL_4(F, V) F(1, V) F(2, V) F(3, V) F(4, V)

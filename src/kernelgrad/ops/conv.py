@@ -1,0 +1,327 @@
+"""Convolutions. Axes: N batch, C channels in, K channels out, H W space; shapes are NCHW, memory is NHWC.
+
+The first convolution of a network converts its input to NHWC memory ("channels_last" strides); what follows keeps it.
+Weights keep PyTorch's layout (K, C / groups, kh, kw) and are packed or transformed inside the kernels.
+"""
+
+from kernelgrad.core import Array, Function, channels_last, contiguous, empty, float32, float64, kernel
+from kernelgrad.core.views import squeeze, unsqueeze
+
+forward_kernel = kernel("conv2d_forward")
+data_kernel = kernel("conv2d_backward_data")
+weight_kernel = kernel("conv2d_backward_weight")
+bias_kernel = kernel("conv_backward_bias")
+transpose_kernel = kernel("conv_transpose2d_forward")
+
+AUTO, DIRECT = 0, 1
+method = AUTO
+
+
+def set_conv_precision(precision):
+    """Choose how 3x3 convolutions in float32 round.
+
+    ``"default"``: Winograd F(4x4, 3x3) where it pays, 2-3 times as fast, with 2-6 times the rounding error of a plain sum
+    (relative L2 error up to 2e-6). ``"high"``: every convolution is a plain sum of products.
+    """
+    global method
+    if precision not in ("default", "high"):
+        raise ValueError(f"set_conv_precision: expected 'default' or 'high', got {precision!r}")
+    method = AUTO if precision == "default" else DIRECT
+
+
+def get_conv_precision():
+    """The precision in use: "default" or "high"."""
+    return "default" if method == AUTO else "high"
+
+
+class Conv2d(Function):
+    """Keeps x (NHWC) if the weight wants a gradient, and the weight if x wants one."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, geometry):
+        n, _, h, w = x.shape
+        k, _, kh, kw = weight.shape
+        oh, ow, *strides = geometry
+        x, weight = channels_last(x), contiguous(weight)
+        if bias is not None:
+            bias = contiguous(bias)
+        out = empty((n, k, oh, ow), x.dtype, x.device, channels_last=True)
+        sizes = (n, h, w, x.shape[1], k, kh, kw, oh, ow, *strides, 0, method, bias is not None)
+        forward_kernel((x, weight, bias, out), sizes)
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
+        ctx.sizes, ctx.weight_shape = sizes, weight.shape
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        x, weight = ctx.saved_tensors
+        sizes = ctx.sizes
+        grad_out = channels_last(grad_out)
+        grad_x = grad_weight = grad_bias = None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        if needs_bias:
+            grad_bias = empty(ctx.weight_shape[:1], grad_out.dtype, grad_out.device)
+        if needs_weight:
+            grad_weight = empty(ctx.weight_shape, grad_out.dtype, grad_out.device)
+            weight_gradient(x, grad_out, grad_weight, grad_bias, sizes)
+        elif needs_bias:
+            bias_gradient(grad_out, grad_bias)
+        if needs_x:
+            shape = (sizes[0], sizes[3], sizes[1], sizes[2])
+            grad_x = empty(shape, grad_out.dtype, grad_out.device, channels_last=True)
+            data_kernel((grad_out, weight, grad_x), sizes)
+        return grad_x, grad_weight, grad_bias, None
+
+
+class ConvTranspose2d(Function):
+    """The convolution whose backward-data pass this is takes `out` to `x`: sizes are that convolution's."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, geometry):
+        n, c, h, w = x.shape
+        _, k, kh, kw = weight.shape
+        oh, ow, *strides = geometry
+        k *= strides[6]
+        x, weight = channels_last(x), contiguous(weight)
+        if bias is not None:
+            bias = contiguous(bias)
+        out = empty((n, k, oh, ow), x.dtype, x.device, channels_last=True)
+        sizes = (n, oh, ow, k, c, kh, kw, h, w, *strides, 0, method, bias is not None)
+        transpose_kernel((x, weight, bias, out), sizes)
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
+        ctx.sizes, ctx.weight_shape = sizes, weight.shape
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        x, weight = ctx.saved_tensors
+        sizes = ctx.sizes
+        grad_out = channels_last(grad_out)
+        grad_x = grad_weight = grad_bias = None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        if needs_bias:
+            grad_bias = empty((sizes[3],), grad_out.dtype, grad_out.device)
+            bias_gradient(grad_out, grad_bias)
+        if needs_weight:
+            grad_weight = empty(ctx.weight_shape, grad_out.dtype, grad_out.device)
+            weight_gradient(grad_out, x, grad_weight, None, sizes)
+        if needs_x:
+            shape = (sizes[0], sizes[4], sizes[7], sizes[8])
+            grad_x = empty(shape, grad_out.dtype, grad_out.device, channels_last=True)
+            forward_kernel((grad_out, weight, None, grad_x), (*sizes[:-1], False))
+        return grad_x, grad_weight, grad_bias, None
+
+
+def weight_gradient(x, grad_out, grad_weight, grad_bias, sizes):
+    """Work items of this kernel are output channels, so K leads its sizes and N takes K's place."""
+    n, h, w, c, k, *rest = sizes
+    weight_kernel((x, grad_out, grad_weight, grad_bias), (k, h, w, c, n, *rest[:-1], grad_bias is not None))
+
+
+def bias_gradient(grad_out, grad_bias):
+    n, k, h, w = grad_out.shape
+    bias_kernel((grad_out, grad_bias), (k, n * h * w))
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """2-d cross-correlation: ``out[n, k, y, x] = bias[k] + sum over c, i, j of input[n, c, y s + i d - p, ...] weight[k, c, i, j]``.
+
+    Parameters
+    ----------
+    input : Tensor of shape (N, C, H, W) or (C, H, W), float32 or float64, any memory layout (NHWC is used as it is)
+    weight : Tensor of shape (K, C / groups, kh, kw)
+    bias : Tensor of shape (K,), optional
+    stride, dilation : int or pair of ints
+    padding : int, pair of ints, "valid" (none) or "same" (output as large as input; stride 1 only)
+    groups : int; channels in and out are cut into this many independent convolutions
+
+    Returns
+    -------
+    Tensor of shape (N, K, OH, OW) or (K, OH, OW) in NHWC memory, OH = (H + 2 p - d (kh - 1) - 1) // s + 1; a new array. Backward
+    keeps `input` (in NHWC memory) if `weight` wants a gradient, and `weight` if `input` wants one.
+
+    Raises
+    ------
+    RuntimeError
+        If shapes, dtypes or devices do not fit together, or stride, dilation, padding or groups are out of range.
+
+    References
+    ----------
+    Winograd for 3x3: Lavin & Gray (2015), https://arxiv.org/abs/1509.09308; see `set_conv_precision`.
+    """
+    return convolve("conv2d", input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """1-d cross-correlation: `conv2d` with H = 1. input (N, C, L) or (C, L), weight (K, C / groups, k). See `conv2d`."""
+    return convolve("conv1d", input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Not supported: raises NotImplementedError."""
+    raise NotImplementedError("conv3d: kernelgrad has convolutions in one and two dimensions only")
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """2-d transposed convolution: the gradient of `conv2d` with respect to its input, as a function of its own.
+
+    Parameters
+    ----------
+    input : Tensor of shape (N, C, H, W) or (C, H, W), float32 or float64
+    weight : Tensor of shape (C, K / groups, kh, kw)
+    bias : Tensor of shape (K,), optional
+    stride, padding, dilation : int or pair of ints; those of the convolution that is transposed
+    output_padding : int or pair of ints; added to the size of one side of the output, less than stride or dilation
+    groups : int
+
+    Returns
+    -------
+    Tensor of shape (N, K, OH, OW) or (K, OH, OW), OH = (H - 1) s - 2 p + d (kh - 1) + output_padding + 1, in NHWC memory.
+    Backward keeps `input` if `weight` wants a gradient, and `weight` if `input` wants one.
+
+    Raises
+    ------
+    RuntimeError
+        As `conv2d`, and where output_padding is not smaller than stride or dilation.
+
+    References
+    ----------
+    Zeiler et al. (2010), Deconvolutional networks, https://doi.org/10.1109/CVPR.2010.5539957
+    """
+    return transpose("conv_transpose2d", input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """1-d transposed convolution. input (N, C, L) or (C, L), weight (C, K / groups, k). See `conv_transpose2d`."""
+    return transpose("conv_transpose1d", input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+# ---- Checks, and the way from one dimension to two ----
+
+
+def numbers(op, name, value, dims, least):
+    """`value` as a list of `dims` ints of at least `least`."""
+    values = list(value) if isinstance(value, (tuple, list)) else [value] * dims
+    if len(values) == 1:
+        values *= dims
+    if len(values) != dims or not all(hasattr(v, "__index__") for v in values):
+        kind = RuntimeError if len(values) != dims else TypeError
+        raise kind(f"{op}: expected {name} to be {'an int' if dims == 1 else f'an int or {dims} ints'}, got {value!r}")
+    values = [v.__index__() for v in values]
+    if min(values) < least:
+        kind = "negative" if least == 0 else "non-positive"
+        raise RuntimeError(f"{op}: {kind} {name} is not supported, got {name}={value!r}; expected at least {least}")
+    return values
+
+
+def check(op, input, weight, bias, groups, dims, transposed):
+    """What `conv2d` and its relatives ask of their tensors; returns whether the input is a batch."""
+    for name, array in (("input", input), ("weight", weight)) + ((("bias", bias),) if bias is not None else ()):
+        if not isinstance(array, Array):
+            raise TypeError(f"{op}: expected {name} to be a Tensor, got {type(array).__name__}")
+        if array.dtype is not float32 and array.dtype is not float64:
+            raise NotImplementedError(
+                f"{op}: {name} is {array.dtype}; only float32 and float64 are supported, convert with .float()"
+            )
+        if array.dtype is not input.dtype:
+            raise RuntimeError(
+                f"{op}: input type ({input.dtype}) and {name} type ({array.dtype}) should be the same; convert one with .to()"
+            )
+    batched = input.ndim == dims + 2
+    if not batched and input.ndim != dims + 1:
+        raise RuntimeError(
+            f"Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, but got input of size: {list(input.shape)}"
+        )
+    if weight.ndim != dims + 2:
+        layout = "in channels, out channels / groups" if transposed else "out channels, in channels / groups"
+        raise RuntimeError(
+            f"{op}: expected weight with {dims + 2} dimensions ({layout}, kernel), got weight of size {list(weight.shape)}"
+        )
+    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() <= 0:
+        raise RuntimeError(f"{op}: non-positive groups is not supported, got groups={groups!r}")
+    channels, size = input.shape[-dims - 1], list(weight.shape)
+    wanted = size[0] if transposed else size[1] * groups
+    if channels != wanted:
+        raise RuntimeError(
+            f"{op}: Given {'transposed=1, ' if transposed else ''}groups={groups}, weight of size {size}, expected "
+            f"input{list(input.shape)} to have {wanted} channels, but got {channels} channels instead"
+        )
+    if size[0] % groups or size[0] < groups:
+        raise RuntimeError(
+            f"{op}: Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by groups there, "
+            f"but got weight of size {size} instead"
+        )
+    outs = size[1] * groups if transposed else size[0]
+    if bias is not None and bias.shape != (outs,):
+        raise RuntimeError(
+            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be 1-dimensional with "
+            f"{outs} elements, but got bias of size {list(bias.shape)} instead"
+        )
+    if 0 in size:
+        raise RuntimeError(f"{op}: weight of size {size} is empty; expected at least one channel and one tap")
+    return batched
+
+
+def apply(function, x, weight, bias, batched, dims, out, axes, groups):
+    """Run a 2-d Function on input of one or two dimensions, batched or not. axes: pairs of stride, padding, dilation."""
+    if not batched:
+        x = unsqueeze(x, 0)
+    if dims == 1:
+        x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
+        out, axes = [1, *out], [[1, axes[0][0]], [0, axes[1][0]], [1, axes[2][0]]]
+    y = function.apply(x, weight, bias, (*out, *axes[0], *axes[1], *axes[2], groups))
+    if dims == 1:
+        y = squeeze(y, 2)
+    return y if batched else squeeze(y, 0)
+
+
+def convolve(op, x, weight, bias, stride, padding, dilation, groups):
+    dims = 1 if op == "conv1d" else 2
+    batched = check(op, x, weight, bias, groups, dims, False)
+    stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
+    size, kernel_size = x.shape[-dims:], weight.shape[2:]
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise RuntimeError(f"{op}: Invalid padding string: {padding!r}; expected 'same' or 'valid'")
+        if padding == "same" and max(stride) > 1:
+            raise RuntimeError(
+                f"{op}: padding='same' is not supported for strided convolutions, got stride={tuple(stride)}"
+            )
+        both = reach if padding == "same" else [0] * dims  # the odd pixel of "same" goes to the end
+        before = [r // 2 for r in both]
+    else:
+        before = numbers(op, "padding", padding, dims, 0)
+        both = [2 * p for p in before]
+    if any(n + p < r + 1 for n, p, r in zip(size, both, reach, strict=True)):
+        padded = " x ".join(str(n + p) for n, p in zip(size, both, strict=True))
+        taps = " x ".join(str(r + 1) for r in reach)
+        raise RuntimeError(
+            f"{op}: Calculated padded input size per channel: ({padded}). Kernel size: ({taps}). "
+            "Kernel size can't be greater than actual input size"
+        )
+    out = [(n + p - r - 1) // s + 1 for n, p, r, s in zip(size, both, reach, stride, strict=True)]
+    return apply(Conv2d, x, weight, bias, batched, dims, out, [stride, before, dilation], groups)
+
+
+def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dilation):
+    dims = 1 if op == "conv_transpose1d" else 2
+    batched = check(op, x, weight, bias, groups, dims, True)
+    stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
+    padding, extra = numbers(op, "padding", padding, dims, 0), numbers(op, "output_padding", output_padding, dims, 0)
+    if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise RuntimeError(
+            f"{op}: output padding must be smaller than either stride or dilation, but got output_padding={tuple(extra)}, "
+            f"stride={tuple(stride)}, dilation={tuple(dilation)}"
+        )
+    size, kernel_size = x.shape[-dims:], weight.shape[2:]
+    axes = zip(size, stride, padding, dilation, kernel_size, extra, strict=True)
+    out = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in axes]
+    if min(out) < 1:
+        raise RuntimeError(
+            f"{op}: Given input size per channel: {list(size)}. Calculated output size per channel: {out}. Output size is too small; "
+            "use less padding"
+        )
+    return apply(ConvTranspose2d, x, weight, bias, batched, dims, out, [stride, padding, dilation], groups)
