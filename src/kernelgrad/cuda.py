@@ -1,7 +1,7 @@
 """``kernelgrad.cuda``: whether there is a GPU, which, and what its memory holds. Names as in ``torch.cuda``.
 
-Importing this loads neither Numba nor CUDA. With ``KERNELGRAD_CUDA=simulate`` in the environment a simulated device stands
-in for the GPU: slow, for tests of code that will run on one.
+Importing this loads neither Numba nor CUDA. With ``KERNELGRAD_CUDA=simulate`` in the environment a simulated device
+stands in for the GPU: slow, for tests of code that will run on one.
 """
 
 from __future__ import annotations

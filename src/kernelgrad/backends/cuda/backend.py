@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from kernelgrad.backends.cuda import copies
 from kernelgrad.backends.cuda.build import Signature
 from kernelgrad.backends.cuda.device import open_device
 from kernelgrad.backends.cuda.memory import CachingAllocator
@@ -29,6 +30,7 @@ class Backend:
         self.alloc, self.free = self.memory.alloc, self.memory.free
         self.to_device, self.from_device = device.to_device, device.from_device
         self.within_device, self.synchronize = device.within_device, device.synchronize
+        self._default = _few if device.simulated else _grid_stride
         self._loaded: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._geometry: dict[str, Callable[[tuple[int, ...]], Geometry]] = {}
 
@@ -45,14 +47,21 @@ class Backend:
 
     def copy_strided(self, target: Any, source: Any) -> None:
         """target[...] = source for equal shapes and dtypes, any strides."""
-        raise NotImplementedError("strided copies on the device")
+        sizes, to, fro = copies.plan(target.shape, target.stride(), source.stride())
+        dims = len(sizes)
+        key = ("copy", (str(dims), str(target.element_size())))
+        if key not in self._loaded:
+            function = copies.copy_few if dims == copies.FEW else copies.copy_many
+            self._loaded[key] = self.device.load(function, copies.signature(target.element_size(), dims))
+        grid, block, shared = self._default((target.numel(),))
+        words = (target.numel(), *sizes, *to, *fro)
+        self.device.launch(self._loaded[key], grid, block, shared, (source, target), words)
 
     def _load(self, kernel: Any, signature: Signature) -> Any:
         module = kernels_of(kernel.family)
         loaded = self.device.load(getattr(module, kernel.name), signature)
         self._loaded[kernel.name, signature.arrays] = loaded
-        default = _few if self.device.simulated else _grid_stride
-        self._geometry[kernel.name] = getattr(module, "LAUNCH", {}).get(kernel.name, default)
+        self._geometry[kernel.name] = getattr(module, "LAUNCH", {}).get(kernel.name, self._default)
         return loaded
 
 
@@ -62,7 +71,7 @@ def kernels_of(family: str) -> ModuleType:
 
 
 def start(device: Any = None) -> Backend:
-    """Let `core` use `device`, or what `open_device` finds; the first call decides. RuntimeError where there is none."""
+    """Let `core` use `device`, else what `open_device` finds (RuntimeError if nothing). The first call decides."""
     backend = array.device_backend_of()
     if backend is None:
         backend = Backend(open_device() if device is None else device)
