@@ -119,19 +119,17 @@ def is_state_dict(obj: Any) -> bool:
 
 def describe(obj: Any, path: str, tensors: dict[str, Tensor | np.ndarray]) -> Any:
     """`obj` as JSON; tensors and arrays go to `tensors` under their path."""
-    if obj is None or isinstance(obj, bool | str):
-        return obj
-    if isinstance(obj, int):
-        return int(obj)
-    if isinstance(obj, float):
-        return obj if math.isfinite(obj) else {"float": repr(float(obj))}
-    if isinstance(obj, Tensor | np.ndarray | np.generic):
+    if isinstance(obj, Tensor | np.ndarray | np.generic):  # first: a np.float64 is a float too
         kind = "tensor" if isinstance(obj, Tensor) else "array" if isinstance(obj, np.ndarray) else "scalar"
         name = path or "value"
         while name in tensors:  # {"a": {"b": x}, "a.b": y} both want the name a.b
             name += "_"
         tensors[name] = obj if not isinstance(obj, np.generic) else np.asarray(obj)
         return {kind: name}
+    if obj is None or isinstance(obj, bool | str | int):
+        return obj
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else {"float": repr(obj)}
     if isinstance(obj, Mapping):
         items = [[describe_key(k), describe(v, f"{path}.{k}" if path else str(k), tensors)] for k, v in obj.items()]
         return {"dict": items}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,15 @@ from ..tensor import Tensor, from_numpy
 
 
 def as_loader(data: Any, targets: Any, batch_size: int, shuffle: bool, dtype: Any, what: str) -> Iterable[Any]:
-    """A `DataLoader` over tensors, NumPy arrays, (inputs, targets) or a dataset; a loader, or any iterable of batches,
-    as it is.
+    """A `DataLoader` over a dataset, a tensor, a NumPy array or a tuple of these; any other iterable is one of batches.
 
     Floating-point NumPy arrays are cast to `dtype`, the model's own; tensors are taken as they are.
     """
     if targets is not None:
-        data = (data, targets)
+        data = tuple(part if isinstance(part, Tensor) else np.asarray(part) for part in (data, targets))
     if isinstance(data, Tensor | np.ndarray):
         data = (data,)
-    if (
-        isinstance(data, tuple | list)
-        and data
-        and all(isinstance(part, Tensor | np.ndarray | Sequence) for part in data)
-    ):
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
         tensors = [as_tensor(part, dtype) for part in data]
         sizes = [tensor.shape[0] if tensor.ndim else 0 for tensor in tensors]
         if len(set(sizes)) > 1:

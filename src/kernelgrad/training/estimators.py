@@ -18,7 +18,7 @@ from .trainer import OPTIMIZERS, Trainer, chosen
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError:
     raise ImportError(
         "kernelgrad's estimators build on scikit-learn (1.6 or later), which is not installed: "
@@ -143,7 +143,8 @@ class KernelgradClassifier(ClassifierMixin, Network):
     """A network for classification, trained on cross entropy: `fit`, `predict`, `predict_proba`, `score` (accuracy)."""
 
     def fit(self, X: Any, y: Any) -> KernelgradClassifier:
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True)
+        y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -168,6 +169,8 @@ class KernelgradRegressor(RegressorMixin, Network):
 
     def fit(self, X: Any, y: Any) -> KernelgradRegressor:
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         self._one_target = y.ndim == 1
         table = y.reshape(len(y), -1).astype(np.float64)
         self.target_mean_, self.target_scale_ = np.zeros(table.shape[1]), np.ones(table.shape[1])

@@ -269,9 +269,9 @@ class R2(Metric):
 
     def update(self, output: Any, target: Any) -> None:
         error = error_of(output, target, self.name)
-        values = as_numpy(target).astype(np.float64).reshape(len(error), -1)
-        if len(values) == 0:
+        if error.size == 0:
             return
+        values = as_numpy(target).astype(np.float64).reshape(len(error), -1)
         mean, count = values.mean(0), len(values)
         total, shift = self.count + count, mean - self.mean
         self.spread = self.spread + ((values - mean) ** 2).sum(0) + shift**2 * (self.count * count / total)
