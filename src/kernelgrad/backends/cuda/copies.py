@@ -1,5 +1,5 @@
 # ruff: noqa: F821 (cuda is put into the kernels by the compiler or the simulator)
-"""Copies between arrays of any strides on the device: dimensions are merged where possible, then a thread per element."""
+"""Copies between arrays of any strides: dimensions are merged where possible, then one thread per element."""
 
 from __future__ import annotations
 

@@ -18,19 +18,10 @@ import numpy as np
 from numba import cuda, types
 from numba.cuda import libdevice
 from numba.extending import overload
+from numba.np.numpy_support import from_dtype
 
-from kernelgrad.backends.cuda.rebind import rebind
+from kernelgrad.backends.cuda.rebind import element, rebind
 
-_POINTEE = {
-    "float32": types.float32,
-    "float64": types.float64,
-    "int64": types.int64,
-    "int32": types.int32,
-    "int8": types.int8,
-    "uint8": types.uint8,
-    "bool": types.uint8,  # numba cannot store its i1 through a pointer to bool
-    "bfloat16": types.uint16,
-}
 _ENTRY = re.compile(r"\.visible \.entry (\w+)")
 _compiling = threading.Lock()
 
@@ -50,9 +41,11 @@ def compile_ptx(
 
     No fast-math: denormals, division and square roots keep their IEEE results, as on the CPU. Products and sums fuse.
     """
-    names = {"T": np.dtype(key).type, "math": _math, "cuda": cuda}
+    names = {"T": element(key), "math": _math, "cuda": cuda}
     signature = types.void(
-        *(types.CPointer(_POINTEE[dtype]) for dtype in arrays), *[types.int64] * sizes, *[types.float64] * scalars
+        *(types.CPointer(from_dtype(np.dtype(element(dtype)))) for dtype in arrays),
+        *[types.int64] * sizes,
+        *[types.float64] * scalars,
     )
     with _compiling, _pretended_device(capability):
         kernel = rebind(function, names, wrap=cuda.jit(device=True))

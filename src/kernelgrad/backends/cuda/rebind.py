@@ -11,6 +11,15 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
+
+_STORED = {"bool": np.uint8, "bfloat16": np.uint16}  # what a kernel sees of dtypes that it cannot compute in
+
+
+def element(dtype: str) -> type[np.generic]:
+    """The NumPy type of an array's elements as a kernel sees them; `T` for the array that the table's key points to."""
+    return _STORED.get(dtype) or np.dtype(dtype).type
+
 
 def helpers(function: FunctionType) -> dict[str, FunctionType]:
     """The plain functions `function` reaches by global names, directly or through other helpers, in the order met."""

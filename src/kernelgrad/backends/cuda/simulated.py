@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from kernelgrad.backends.cuda.build import Signature
+from kernelgrad.backends.cuda.rebind import element
 from kernelgrad.backends.cuda.simulator import simulate
 
 Size = int | tuple[int, ...]
-_ELEMENT = {"bool": np.uint8, "bfloat16": np.uint16}  # as the compiled kernels see them
 
 
 class SimulatedGpu:
@@ -64,9 +64,9 @@ def _view(array: Any, dtype: str) -> np.ndarray | None:
     """What a kernel may touch through the pointer: from first element to last, so that more is an IndexError."""
     if array is None:
         return None
-    element = np.dtype(_ELEMENT.get(dtype, dtype))
+    kind = np.dtype(element(dtype))
     if not array.numel():
-        return np.empty(0, element)
+        return np.empty(0, kind)
     count = 1 + sum((size - 1) * step for size, step in zip(array.shape, array.stride(), strict=True))
-    memory = (ctypes.c_char * (count * element.itemsize)).from_address(array.data_ptr())
-    return np.frombuffer(memory, element)
+    memory = (ctypes.c_char * (count * kind.itemsize)).from_address(array.data_ptr())
+    return np.frombuffer(memory, kind)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from greenlet import getcurrent, greenlet
 
-from kernelgrad.backends.cuda.rebind import mentions, rebind
+from kernelgrad.backends.cuda.rebind import element, mentions, rebind
 
 WARP = 32
 _COLLECTIVE = frozenset(
@@ -67,7 +67,7 @@ def simulate(
 @cache
 def _prepared(function: FunctionType, key: str) -> tuple[FunctionType, Cuda, bool]:
     device = Cuda()
-    names = {"T": np.dtype(key).type, "math": _math, "cuda": device}
+    names = {"T": element(key), "math": _math, "cuda": device}
     return rebind(function, names), device, mentions(function, _COLLECTIVE)
 
 
