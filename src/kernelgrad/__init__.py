@@ -1,0 +1,48 @@
+"""kernelgrad: deep learning on compiled kernels that you can read, with PyTorch's names."""
+
+from kernelgrad import autograd, core, ops
+from kernelgrad.core import (
+    available_levels,
+    bfloat16,
+    device,
+    dtype,
+    empty_cache,
+    enable_grad,
+    float32,
+    float64,
+    get_default_dtype,
+    get_num_threads,
+    int8,
+    int32,
+    int64,
+    is_grad_enabled,
+    isa,
+    memory_stats,
+    no_grad,
+    result_type,
+    set_default_dtype,
+    set_grad_enabled,
+    set_num_threads,
+    uint8,
+)
+from kernelgrad.core import bool_ as bool
+from kernelgrad.tensor import Size, Tensor, set_printoptions
+
+tensor = ops.tensor  # the function, over the module of the same name
+long, double, float, int = int64, float64, float32, int32
+inf, nan, pi, e = __import__("math").inf, __import__("math").nan, __import__("math").pi, __import__("math").e
+__version__ = "0.1.0"
+
+for _name, _value in vars(ops).items():
+    if not _name.startswith("_") and callable(_value) and _name not in globals():
+        globals()[_name] = _value
+
+
+def is_tensor(obj):
+    """Whether `obj` is a kernelgrad tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input):
+    """Whether a tensor's dtype is a floating one."""
+    return input.dtype.is_floating_point
