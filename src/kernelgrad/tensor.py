@@ -455,11 +455,13 @@ def _rebuild(cls, bits, dtype, requires_grad):
     return core.set_requires_grad(core.new_of_class(cls, x), requires_grad)
 
 
-_print_options = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}
+_print_options = {"precision": 4, "threshold": 1000, "edgeitems": 3, "max_line_width": 80}
 
 
 def set_printoptions(**options):
     """How tensors print: precision, threshold, edgeitems, linewidth, as in NumPy."""
+    if "linewidth" in options:
+        options["max_line_width"] = options.pop("linewidth")
     unknown = set(options) - set(_print_options)
     if unknown:
         raise TypeError(f"set_printoptions: unknown option {sorted(unknown)[0]!r}; known: {', '.join(_print_options)}")

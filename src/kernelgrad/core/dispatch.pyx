@@ -89,9 +89,13 @@ def isa():
 
 
 cdef class use_backend:
-    """``with use_backend("reference"):`` run every kernel there. Names: auto, reference, jit, simd, or simd:<level>.
+    """``with use_backend("reference"):`` choose which twin of every kernel runs, for tests and comparisons.
 
-    A kernel without such a twin raises NotImplementedError; with simd:<level> kernels fall back to lower levels only.
+    auto          simd, then jit, then reference (what runs outside)
+    auto:<level>  the same, with instruction sets above <level> left out
+    auto:jit      jit for every kernel that has it, then as auto
+    reference     reference only
+    simd, simd:<level>, jit   that twin only: NotImplementedError for a kernel without it
     """
     cdef str name
     cdef tuple levels
@@ -99,8 +103,10 @@ cdef class use_backend:
 
     def __init__(self, str name):
         kind, _, level = name.partition(":")
-        if kind not in ("auto", "reference", "jit", "simd") or (level and kind != "simd"):
-            raise ValueError(f"use_backend: expected auto, reference, jit, simd or simd:<level>, got {name!r}")
+        if kind not in ("auto", "reference", "jit", "simd") or (level and kind not in ("simd", "auto")):
+            raise ValueError(f"use_backend: expected auto, auto:<level>, auto:jit, reference, jit, simd or simd:<level>, got {name!r}")
+        if name == "auto:jit":
+            kind, level = "prefer jit", ""
         if level and level not in available_levels():
             raise ValueError(f"use_backend: level {level!r} is not available here; available: {', '.join(available_levels())}")
         self.name = kind
@@ -176,7 +182,8 @@ cdef class Kernel:
         """Look up the C function for a dtype in the levels allowed; entry stays NULL where there is none."""
         cdef uintptr_t address
         self.entry[code] = NULL
-        if mode in ("auto", "simd") and dtype_of(code) in self.simd:
+        if mode in ("auto", "simd", "prefer jit") and dtype_of(code) in self.simd and not (
+                mode == "prefer jit" and dtype_of(code) in self.jit and jit_available()):
             name = entry_name(self.name, dtype_of(code))
             for level in reversed(chosen_levels):
                 if name in tables[level]:

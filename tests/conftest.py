@@ -1,0 +1,23 @@
+"""What the tests share: which twins run here, and PyTorch where it is installed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, the yardstick; tests that ask for it skip where it is not installed."""
+    module = pytest.importorskip("torch")
+    module.set_num_threads(2)
+    return module
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder with MNIST images and a text, from KERNELGRAD_DATA; tests that ask for it skip where it is absent."""
+    folder = Path(os.environ.get("KERNELGRAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}: set KERNELGRAD_DATA")
+    return folder
