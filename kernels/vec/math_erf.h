@@ -1,0 +1,75 @@
+/* The normal distribution: erf, erfc, and gelu in both forms with their slopes. Included by vec_math.h. */
+
+/* e^(t^2) erfc(t) for t >= 0: q(u) / (t + c), u = (t - c) / (t + c), c = 3/2; minimax of degree 11 for t <= 10.3,
+ * 2^-28. The tail of erfc is this times e^(-t^2), relatively exact however small. `scale` stretches t: t = x / scale.
+ */
+VEC_INLINE vec_f32 vec_erfcx(vec_f32 x, float scale) {
+    static const float c[] = {0x1.edf488p-1f,  -0x1.0404eap-1f,  0x1.35bf26p-4f,   0x1.8750cep-5f,
+                              -0x1.0a100cp-7f, -0x1.35fae2p-7f,  -0x1.a7450cp-11f, 0x1.d0c89ap-10f,
+                              0x1.c60c06p-11f, -0x1.2349fep-14f, -0x1.dcd05cp-13f, -0x1.2e02fap-14f};
+    const vec_f32 centre = vec_set(1.5f * scale);
+    x = vec_min(vec_set(16.0f), x);
+    vec_f32 over = vec_div(vec_set(1.0f), vec_add(x, centre));
+    vec_f32 u = vec_mul(vec_sub(x, centre), over);
+    return vec_mul(VEC_POLY(u, c), vec_mul(over, vec_set(scale)));
+}
+
+/* x + x p(x^2) below 0.9 (minimax, 2^-30), 1 - erfc(|x|) above; odd. */
+VEC_INLINE vec_f32 vec_erf(vec_f32 x) {
+    static const float c[] = {0x1.06eba8p-3f, -0x1.81274p-2f,   0x1.ce2d6p-4f,  -0x1.b80062p-6f,
+                              0x1.543f2ap-8f, -0x1.a583bcp-11f, 0x1.4d2864p-14f};
+    vec_f32 a = vec_abs(x), z = vec_mul(x, x);
+    vec_f32 small = vec_fma(x, VEC_POLY(z, c), x);
+    vec_f32 large = vec_fnma(vec_exp(vec_neg(z)), vec_erfcx(a, 1.0f), vec_set(1.0f));
+    return vec_select(vec_lt(a, vec_set(0.9f)), small, vec_copysign(large, x));
+}
+
+/* e^(factor x^2), the square exact in double. */
+VEC_INLINE vec_f32 vec_gauss(vec_f32 x, double factor) {
+    const vec_f64 k = vec_f64_set(factor);
+    vec_f64 lo = vec_f64_lo(x), hi = vec_f64_hi(x);
+    return vec_exp_f64(vec_f64_mul(vec_f64_mul(lo, lo), k), vec_f64_mul(vec_f64_mul(hi, hi), k));
+}
+
+VEC_INLINE vec_f32 vec_erfc(vec_f32 x) {
+    vec_f32 tail = vec_mul(vec_gauss(x, -1.0), vec_erfcx(vec_abs(x), 1.0f));
+    return vec_select(vec_lt(x, vec_zero()), vec_sub(vec_set(2.0f), tail), tail);
+}
+
+/* The normal distribution function, relatively exact in its lower tail; *density gets e^(-x^2 / 2) / sqrt(2 pi). */
+VEC_INLINE vec_f32 vec_normal_cdf(vec_f32 x, vec_f32 *density) {
+    vec_f32 e = vec_gauss(x, -0.5);
+    vec_f32 tail = vec_mul(vec_mul(e, vec_set(0.5f)), vec_erfcx(vec_abs(x), 0x1.6a09e6p0f));
+    *density = vec_mul(e, vec_set(0x1.988454p-2f));
+    return vec_select(vec_lt(x, vec_zero()), tail, vec_sub(vec_set(1.0f), tail));
+}
+
+/* x cdf(x), and its slope cdf(x) + x density(x). */
+VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
+    vec_f32 density;
+    return vec_mul(x, vec_normal_cdf(x, &density));
+}
+VEC_INLINE vec_f32 vec_gelu_slope(vec_f32 x) {
+    vec_f32 density, cdf = vec_normal_cdf(x, &density);
+    return vec_fma(x, density, cdf);
+}
+
+/* sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3): what gelu_tanh multiplies x with, for tanh z = 2 sigmoid(2 z) - 1.
+ * The exponent is kept in double, or the lower tail would lose all its digits. */
+VEC_INLINE vec_f32 vec_gelu_tanh_gate(vec_f32 x) {
+    const vec_f64 a = vec_f64_set(-1.5957691216057308), b = vec_f64_set(-1.5957691216057308 * 0.044715);
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 v = vec_abs(x);
+    vec_f64 lo = vec_f64_lo(v), hi = vec_f64_hi(v);
+    lo = vec_f64_mul(lo, vec_f64_fma(vec_f64_mul(lo, lo), b, a));
+    hi = vec_f64_mul(hi, vec_f64_fma(vec_f64_mul(hi, hi), b, a));
+    vec_f32 e = vec_exp_f64(lo, hi);
+    return vec_div(vec_select(vec_lt(x, vec_zero()), e, one), vec_add(one, e));
+}
+VEC_INLINE vec_f32 vec_gelu_tanh(vec_f32 x) { return vec_mul(x, vec_gelu_tanh_gate(x)); }
+/* s + x s (1 - s) dz/dx 2, dz/dx = sqrt(2 / pi) (1 + 3 0.044715 x^2). At |x| >= 16 the product is 0, not 0 inf. */
+VEC_INLINE vec_f32 vec_gelu_tanh_slope(vec_f32 x) {
+    vec_f32 s = vec_gelu_tanh_gate(x), v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x));
+    vec_f32 dz = vec_fma(vec_mul(v, v), vec_set(1.5957691216057308f * 0.134145f), vec_set(1.5957691216057308f));
+    return vec_fma(vec_mul(vec_mul(v, s), vec_sub(vec_set(1.0f), s)), dz, s);
+}

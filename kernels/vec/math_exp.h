@@ -1,0 +1,95 @@
+/* exp and what is made of it: exp2, expm1, sigmoid, tanh, sinh, cosh. Included by vec_math.h. */
+
+/* e^r 2^n for |r| <= ln2 / 2: minimax of degree 6, 2^-28. */
+VEC_INLINE vec_f32 vec_exp_scaled(vec_f32 r, vec_f32 n) {
+    static const float c[] = {1.0f, 1.0f, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
+    return vec_ldexp(VEC_POLY(r, c), n);
+}
+
+/* e^x = 2^n e^r, n = round(x log2 e), r = x - n ln2 with ln2 in two parts. Outside of [-104, 89] the answer is 0 or
+ * inf. */
+VEC_INLINE vec_f32 vec_exp(vec_f32 x) {
+    x = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x)); /* in this order a nan passes */
+    vec_f32 n = vec_round(vec_mul(x, vec_set(0x1.715476p0f)));
+    vec_f32 r = vec_fnma(n, vec_set(-0x1.05c61p-29f), vec_fnma(n, vec_set(0x1.62e43p-1f), x));
+#if !VEC_HAS_FMA
+    r = vec_sub(vec_sub(x, vec_mul(n, vec_set(0x1.63p-1f))),
+                vec_mul(n, vec_set(-0x1.bd0106p-13f))); /* first product exact */
+#endif
+    return vec_exp_scaled(r, n);
+}
+
+/* e^y for an exponent that is known to double precision: where y is a product whose rounding e^y would magnify. */
+VEC_INLINE vec_f32 vec_exp_f64(vec_f64 lo, vec_f64 hi) {
+    const vec_f64 least = vec_f64_set(-104.0), most = vec_f64_set(89.0), log2e = vec_f64_set(0x1.71547652b82fep0);
+    const vec_f64 ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
+    lo = vec_f64_min(most, vec_f64_max(least, lo));
+    hi = vec_f64_min(most, vec_f64_max(least, hi));
+    vec_f64 n_lo = vec_f64_round(vec_f64_mul(lo, log2e)), n_hi = vec_f64_round(vec_f64_mul(hi, log2e));
+    vec_f32 r = vec_f64_join(vec_f64_fnma(n_lo, ln2, lo), vec_f64_fnma(n_hi, ln2, hi));
+    return vec_exp_scaled(r, vec_f64_join(n_lo, n_hi));
+}
+
+/* 2^x = 2^n 2^r, n = round(x): minimax of degree 6 on [-1/2, 1/2], 2^-28. */
+VEC_INLINE vec_f32 vec_exp2(vec_f32 x) {
+    static const float c[] = {1.0f,           0x1.62e43p-1f,   0x1.ebfbdcp-3f, 0x1.c6af7ap-5f,
+                              0x1.3b2dd2p-7f, 0x1.5f0946p-10f, 0x1.417a5cp-13f};
+    x = vec_min(vec_set(129.0f), vec_max(vec_set(-151.0f), x));
+    vec_f32 n = vec_round(x);
+    return vec_ldexp(VEC_POLY(vec_sub(x, n), c), n);
+}
+
+/* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), e^r - 1 = r + r^2 q(r): minimax of degree 7, 2^-31. */
+VEC_INLINE vec_f32 vec_expm1(vec_f32 x) {
+    static const float c[] = {0.5f, 0x1.555554p-3f, 0x1.5554f8p-5f, 0x1.1112d4p-7f, 0x1.6d3aacp-10f, 0x1.9e7d7ep-13f};
+    vec_f32 v = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x));
+    vec_f32 n = vec_round(vec_mul(v, vec_set(0x1.715476p0f)));
+#if VEC_HAS_FMA
+    vec_f32 r = vec_fnma(n, vec_set(-0x1.05c61p-29f), vec_fnma(n, vec_set(0x1.62e43p-1f), v));
+#else
+    vec_f32 r = vec_sub(vec_sub(v, vec_mul(n, vec_set(0x1.63p-1f))), vec_mul(n, vec_set(-0x1.bd0106p-13f)));
+#endif
+    vec_f32 p = vec_fma(vec_mul(r, r), VEC_POLY(r, c), r);
+    /* In halves, since 2^128 is not a float and the answer may be. */
+    vec_f32 half = vec_ldexp(vec_set(0.5f), n), y = vec_fma(p, half, vec_sub(half, vec_set(0.5f)));
+    return vec_select(vec_eq(n, vec_zero()), vec_select(vec_eq(x, vec_zero()), x, p), vec_add(y, y));
+}
+
+/* 1 / (1 + e^-x), from e^-|x|, which does not overflow: 1 / (1 + e) or e / (1 + e). */
+VEC_INLINE vec_f32 vec_sigmoid(vec_f32 x) {
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 e = vec_exp(vec_neg(vec_abs(x)));
+    return vec_div(vec_select(vec_lt(x, vec_zero()), e, one), vec_add(one, e));
+}
+
+/* x + x^3 p(x^2) below 0.625 (minimax, 2^-27), 1 - 2 / (e^2x + 1) above; odd. */
+VEC_INLINE vec_f32 vec_tanh(vec_f32 x) {
+    static const float c[] = {-0x1.555532p-2f, 0x1.1106fcp-3f, -0x1.b83738p-5f, 0x1.5207b8p-6f, -0x1.75619ap-8f};
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 a = vec_abs(x), z = vec_mul(x, x);
+    vec_f32 small = vec_fma(vec_mul(z, x), VEC_POLY(z, c), x);
+    vec_f32 e = vec_exp(vec_add(a, a));
+    vec_f32 large = vec_sub(one, vec_div(vec_set(2.0f), vec_add(e, one)));
+    return vec_select(vec_lt(a, vec_set(0.625f)), small, vec_copysign(large, x));
+}
+
+/* e^|x| / 2, which may be a float where e^|x| is not. */
+VEC_INLINE vec_f32 vec_half_exp_abs(vec_f32 x) {
+    const vec_f64 ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
+    return vec_exp_f64(vec_f64_sub(vec_f64_abs(vec_f64_lo(x)), ln2), vec_f64_sub(vec_f64_abs(vec_f64_hi(x)), ln2));
+}
+
+/* h + 1 / (4 h), h = e^|x| / 2. */
+VEC_INLINE vec_f32 vec_cosh(vec_f32 x) {
+    vec_f32 h = vec_half_exp_abs(x);
+    return vec_add(h, vec_div(vec_set(0.25f), h));
+}
+
+/* x + x^3 p(x^2) below 1 (minimax, 2^-31), h - 1 / (4 h) above, h = e^|x| / 2; odd. */
+VEC_INLINE vec_f32 vec_sinh(vec_f32 x) {
+    static const float c[] = {0x1.555556p-3f, 0x1.1110ep-7f, 0x1.a022bcp-13f, 0x1.756c1ep-19f};
+    vec_f32 h = vec_half_exp_abs(x), z = vec_mul(x, x);
+    vec_f32 small = vec_fma(vec_mul(z, x), VEC_POLY(z, c), x);
+    vec_f32 large = vec_copysign(vec_sub(h, vec_div(vec_set(0.25f), h)), x);
+    return vec_select(vec_lt(vec_abs(x), vec_set(1.0f)), small, large);
+}

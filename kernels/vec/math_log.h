@@ -1,0 +1,99 @@
+/* Logarithms and powers: log, log2, log10, log1p, softplus, pow. Included by vec_math.h. */
+
+/* x = m 2^e with m in [sqrt(1/2), sqrt(2)), for 0 < x < inf. */
+VEC_INLINE vec_f32 vec_split_log(vec_f32 x, vec_f32 *e) {
+    vec_mask tiny = vec_lt(x, vec_set(0x1p-126f));
+    vec_i32 bits = vec_bits(vec_select(tiny, vec_mul(x, vec_set(0x1p23f)), x));
+    vec_i32 exponent = vec_i32_sar(vec_i32_sub(bits, vec_i32_set(0x3f3504f3)), 23); /* 0x3f3504f3: sqrt(1/2) */
+    *e = vec_sub(vec_from_i32(exponent), vec_select(tiny, vec_set(23.0f), vec_zero()));
+    return vec_from_bits(vec_i32_sub(bits, vec_i32_shl(exponent, 23)));
+}
+
+/* What a logarithm is at x: -inf at zero, nan below, x itself at inf and nan, else `value`. */
+VEC_INLINE vec_f32 vec_log_special(vec_f32 x, vec_f32 value) {
+    value = vec_select(vec_lt(x, vec_set(INFINITY)), value, x); /* also nan */
+    value = vec_select(vec_eq(x, vec_zero()), vec_set(-INFINITY), value);
+    return vec_select(vec_lt(x, vec_zero()), vec_set(NAN), value);
+}
+
+/* e ln2 + f - f^2 / 2 + f^3 p(f), f = m - 1: minimax, 2^-27. */
+VEC_INLINE vec_f32 vec_log(vec_f32 x) {
+    static const float c[] = {0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f,
+                              0x1.22d93p-3f,  -0x1.0d8246p-3f, 0x1.055eacp-3f, -0x1.38c968p-4f};
+    vec_f32 e, f = vec_sub(vec_split_log(x, &e), vec_set(1.0f)), z = vec_mul(f, f);
+    vec_f32 y = vec_mul(vec_mul(f, z), VEC_POLY(f, c));
+    y = vec_fma(e, vec_set(-0x1.bd0106p-13f), y); /* ln2 in two parts, the first of ten bits: e times it is exact */
+    y = vec_add(f, vec_fma(z, vec_set(-0.5f), y));
+    return vec_log_special(x, vec_fma(e, vec_set(0x1.63p-1f), y));
+}
+
+/* log m for m = 1 + f: 2 s + s^3 p(s^2), s = f / (2 + f), in double, 2^-45. */
+VEC_INLINE vec_f64 vec_log_f64(vec_f64 f) {
+    static const double c[] = {0x1.555555561e83ap-1, 0x1.999996a83f80dp-2, 0x1.2494128142961p-2, 0x1.c62ad9882ed99p-3,
+                               0x1.91197702e601ep-3};
+    vec_f64 s = vec_f64_div(f, vec_f64_add(vec_f64_set(2.0), f)), z = vec_f64_mul(s, s);
+    return vec_f64_fma(vec_f64_mul(s, z), VEC_POLY_F64(z, c), vec_f64_add(s, s));
+}
+
+/* scale log(x), with scale ln2 given too: rounded once, at the end. */
+VEC_INLINE vec_f32 vec_log_scaled(vec_f32 x, double scale, double scale_ln2) {
+    const vec_f64 one = vec_f64_set(1.0), a = vec_f64_set(scale), b = vec_f64_set(scale_ln2);
+    vec_f32 e, m = vec_split_log(x, &e);
+    vec_f64 lo = vec_f64_mul(vec_log_f64(vec_f64_sub(vec_f64_lo(m), one)), a);
+    vec_f64 hi = vec_f64_mul(vec_log_f64(vec_f64_sub(vec_f64_hi(m), one)), a);
+    vec_f32 y = vec_f64_join(vec_f64_fma(vec_f64_lo(e), b, lo), vec_f64_fma(vec_f64_hi(e), b, hi));
+    return vec_log_special(x, y);
+}
+VEC_INLINE vec_f32 vec_log2(vec_f32 x) { return vec_log_scaled(x, 0x1.71547652b82fep0, 1.0); }
+VEC_INLINE vec_f32 vec_log10(vec_f32 x) { return vec_log_scaled(x, 0x1.bcb7b1526e50ep-2, 0x1.34413509f79ffp-2); }
+
+/* log(1 + x): the sum is exact in double down to 2^-14, below that x - x^2 / 2 is right. */
+VEC_INLINE vec_f32 vec_log1p(vec_f32 x) {
+    const vec_f64 one = vec_f64_set(1.0), ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
+    vec_f64 lo = vec_f64_add(one, vec_f64_lo(x)), hi = vec_f64_add(one, vec_f64_hi(x));
+    vec_f32 e, sum = vec_f64_join(lo, hi);
+    vec_split_log(sum, &e);
+    vec_f32 down = vec_ldexp(vec_set(1.0f), vec_neg(e));
+    lo = vec_log_f64(vec_f64_sub(vec_f64_mul(lo, vec_f64_lo(down)), one));
+    hi = vec_log_f64(vec_f64_sub(vec_f64_mul(hi, vec_f64_hi(down)), one));
+    vec_f32 y = vec_f64_join(vec_f64_fma(vec_f64_lo(e), ln2, lo), vec_f64_fma(vec_f64_hi(e), ln2, hi));
+    vec_f32 small = vec_fma(vec_mul(x, vec_set(-0.5f)), x, x);
+    return vec_select(vec_lt(vec_abs(x), vec_set(0x1p-14f)), small, vec_log_special(sum, y));
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + t), t = e^-|x| in [0, 1]: t + t^2 p(t), minimax, 2^-32. */
+VEC_INLINE vec_f32 vec_softplus(vec_f32 x) {
+    static const float c[] = {-0x1.fffffep-2f, 0x1.5554e2p-2f, -0x1.ffedacp-3f, 0x1.98dc1cp-3f,
+                              -0x1.50c804p-3f, 0x1.1265dap-3f, -0x1.9c5514p-4f, 0x1.032754p-4f,
+                              -0x1.e4e5a2p-6f, 0x1.214f7cp-7f, -0x1.4358e2p-10f};
+    vec_f32 t = vec_exp(vec_neg(vec_abs(x)));
+    vec_f32 y = vec_fma(vec_mul(t, t), VEC_POLY(t, c), t);
+    return vec_add(vec_max(vec_zero(), x), y); /* a nan passes: max answers its second operand */
+}
+
+/* x^y = e^(y log|x|), the logarithm and the product in double; C99's special values, which are IEEE 754's. */
+VEC_INLINE vec_f32 vec_pow(vec_f32 x, vec_f32 y) {
+    const vec_f32 zero = vec_zero(), one = vec_set(1.0f), inf = vec_set(INFINITY);
+    const vec_f64 one64 = vec_f64_set(1.0), ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
+    vec_f32 a = vec_abs(x), e, m = vec_split_log(a, &e);
+    vec_f64 lo = vec_f64_fma(vec_f64_lo(e), ln2, vec_log_f64(vec_f64_sub(vec_f64_lo(m), one64)));
+    vec_f64 hi = vec_f64_fma(vec_f64_hi(e), ln2, vec_log_f64(vec_f64_sub(vec_f64_hi(m), one64)));
+    vec_f32 r = vec_exp_f64(vec_f64_mul(vec_f64_lo(y), lo), vec_f64_mul(vec_f64_hi(y), hi));
+
+    vec_mask negative_y = vec_lt(y, zero), end = vec_mask_or(vec_eq(a, zero), vec_eq(a, inf));
+    vec_mask grows = vec_mask_xor(vec_eq(a, inf), negative_y); /* 0^-1 and inf^1 are inf, 0^1 and inf^-1 are 0 */
+    r = vec_select(end, vec_select(grows, inf, zero), r);
+    r = vec_select(vec_eq(a, one), one, r); /* also for y = +-inf */
+
+    vec_f32 half = vec_mul(y, vec_set(0.5f));
+    vec_mask whole = vec_eq(vec_trunc(y), y), even = vec_eq(vec_trunc(half), half);
+    vec_f32 sign = vec_select(vec_mask_andnot(whole, even), vec_and(x, vec_set(-0.0f)), zero);
+    vec_mask no_root = vec_mask_andnot(vec_mask_andnot(vec_lt(x, zero), whole), end);
+    r = vec_select(no_root, vec_set(NAN), vec_or(r, sign));
+    r = vec_select(vec_mask_or(vec_isnan(x), vec_isnan(y)), vec_add(x, y), r);
+    return vec_select(vec_mask_or(vec_eq(x, one), vec_eq(y, zero)), one, r); /* even if the other is nan */
+}
+
+VEC_BY_LANE(vec_asinh, asinh(x))
+VEC_BY_LANE(vec_acosh, acosh(x))
+VEC_BY_LANE(vec_atanh, atanh(x))
