@@ -1,0 +1,142 @@
+/* Layer norm and RMS norm of (rows, n). A row stays in the cache for the passes over it. sizes are (rows, n, has_...).
+ */
+#include "reduction/tree.h"
+#include "runtime/kernel.h"
+#include "runtime/pool.h"
+#include "runtime/scratch.h"
+
+#include <math.h>
+
+typedef struct {
+    const float *x, *weight, *bias, *mean, *rstd, *grad_out;
+    float *grad_x, *partial; /* partial: gradients of weight, then of bias, for each part of the rows */
+    int64_t rows, n, part;
+} backward;
+
+/* out = (x - mean) rstd weight + bias of one row; NULL stands for 1 and 0 */
+static void affine_row(const float *x, const float *weight, const float *bias, float *out, int64_t n, float mean,
+                       float rstd) {
+    const vec_f32 m = vec_set(mean), r = vec_set(rstd);
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        vec_f32 v = vec_mul(vec_sub(vec_load(x + i, n - i), m), r);
+        vec_f32 b = bias ? vec_load(bias + i, n - i) : vec_zero();
+        if (weight)
+            v = vec_fma(v, vec_load(weight + i, n - i), b);
+        else
+            v = vec_add(v, b);
+        vec_store(out + i, v, n - i);
+    }
+}
+
+/* y = (x - mean) / sqrt(var + eps) weight + bias; the variance from centred squares, not E x^2 - mean^2. Keeps mean and
+ * rstd. */
+static void layer_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                               int64_t stop) {
+    const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
+    float *out = arrays[3], *mean = arrays[4], *rstd = arrays[5], eps = (float)scalars[0];
+    int64_t n = sizes[1];
+    for (int64_t row = start; row < stop; row++) {
+        const float *xr = x + row * n;
+        float m = tree_row(TREE_SUM, xr, n, 0.0f) / (float)n;
+        float r = 1.0f / sqrtf(tree_row(TREE_SUM_DEVIATIONS, xr, n, m) / (float)n + eps);
+        affine_row(xr, weight, bias, out + row * n, n, m, r);
+        mean[row] = m;
+        rstd[row] = r;
+    }
+}
+
+/* y = x / sqrt(mean x^2 + eps) weight. Zhang & Sennrich 2019, arXiv:1910.07467 */
+static void rms_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                             int64_t stop) {
+    const float *x = arrays[0], *weight = arrays[1];
+    float *out = arrays[2], *rstd = arrays[3], eps = (float)scalars[0];
+    int64_t n = sizes[1];
+    for (int64_t row = start; row < stop; row++) {
+        const float *xr = x + row * n;
+        rstd[row] = 1.0f / sqrtf(tree_row(TREE_SUM_SQUARES, xr, n, 0.0f) / (float)n + eps);
+        affine_row(xr, weight, 0, out + row * n, n, 0.0f, rstd[row]);
+    }
+}
+
+/* With h = (x - mean) rstd and q = g weight: dx = rstd (q - mean(q) - h mean(q h)), dweight += g h, dbias += g.
+ * Without a mean (RMS norm) mean(q) is not taken off. */
+VEC_INLINE void backward_row(const backward *b, int64_t row, float *grad_weight, float *grad_bias, int centred) {
+    int64_t n = b->n;
+    const float *x = b->x + row * n, *g = b->grad_out + row * n;
+    const vec_f32 m = vec_set(centred ? b->mean[row] : 0.0f), r = vec_set(b->rstd[row]);
+    vec16 sum[2] = {vec16_zero(), vec16_zero()}, dot[2] = {vec16_zero(), vec16_zero()};
+    for (int64_t i = 0; i < n; i += 32) UNROLL
+    for (int k = 0; k < 2; k++) VEC16_EACH {
+            int64_t at = i + k * 16 + j * VEC_LANES, rest = n - at; /* lanes past the end: q = 0 adds nothing */
+            vec_f32 q = vec_load(g + at, rest);
+            if (b->weight) q = vec_mul(q, vec_load(b->weight + at, rest));
+            vec_f32 h = vec_mul(vec_sub(vec_load(x + at, rest), m), r);
+            if (at + VEC_LANES > n) h = vec_select(vec_first(rest), h, vec_zero());
+            if (centred) sum[k].v[j] = vec_add(sum[k].v[j], q);
+            dot[k].v[j] = vec_fma(q, h, dot[k].v[j]);
+        }
+    const vec_f32 mean_q = vec_set(centred ? vec16_sum(vec16_add(sum[0], sum[1])) / (float)n : 0.0f);
+    const vec_f32 mean_qh = vec_set(vec16_sum(vec16_add(dot[0], dot[1])) / (float)n);
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int64_t rest = n - i;
+        vec_f32 gv = vec_load(g + i, rest), h = vec_mul(vec_sub(vec_load(x + i, rest), m), r);
+        vec_f32 q = b->weight ? vec_mul(gv, vec_load(b->weight + i, rest)) : gv;
+        if (centred) q = vec_sub(q, mean_q);
+        vec_store(b->grad_x + row * n + i, vec_mul(vec_fnma(h, mean_qh, q), r), rest);
+        if (grad_weight) vec_store(grad_weight + i, vec_fma(gv, h, vec_load(grad_weight + i, rest)), rest);
+        if (grad_bias) vec_store(grad_bias + i, vec_add(gv, vec_load(grad_bias + i, rest)), rest);
+    }
+}
+
+VEC_INLINE void backward_part(const backward *b, int64_t part, int centred, int has_weight, int has_bias) {
+    int64_t stop = (part + 1) * b->part < b->rows ? (part + 1) * b->part : b->rows;
+    float *partial = b->partial + part * 2 * b->n;
+    memset(partial, 0, (size_t)(2 * b->n) * sizeof(float));
+    for (int64_t row = part * b->part; row < stop; row++)
+        backward_row(b, row, has_weight ? partial : 0, has_bias ? partial + b->n : 0, centred);
+}
+static void layer_norm_part(void *context, int64_t part) { backward_part(context, part, 1, 1, 1); }
+static void rms_norm_part(void *context, int64_t part) { backward_part(context, part, 0, 1, 0); }
+
+/* Rows go in parts, 32 at most, that depend on sizes alone; the parts' sums for weight and bias are merged in order. */
+static void backward_rows(kg_task *task, backward *b, float *grad_weight, float *grad_bias) {
+    int64_t n = b->n, least = 16 * 1024 / (n > 0 ? n : 1);
+    b->part = (b->rows + 31) / 32;
+    if (b->part < least) b->part = least;
+    if (b->part < 1) b->part = 1;
+    int64_t parts = (b->rows + b->part - 1) / b->part;
+    b->partial = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)(parts * 2 * n) * sizeof(float) + 64);
+    if (parts == 1)
+        task(b, 0);
+    else if (parts > 1)
+        kg_parallel(task, b, parts, (double)(b->rows * n) * 3e-4);
+    if (grad_weight) tree_columns(TREE_SUM, b->partial, 0, 0, grad_weight, parts, 2 * n, n, 1);
+    if (grad_bias) tree_columns(TREE_SUM, b->partial + n, 0, 0, grad_bias, parts, 2 * n, n, 1);
+}
+
+static void layer_norm_backward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                int64_t stop) {
+    backward b = {.x = arrays[0],
+                  .weight = arrays[1],
+                  .mean = arrays[2],
+                  .rstd = arrays[3],
+                  .grad_out = arrays[4],
+                  .grad_x = arrays[5]};
+    b.rows = sizes[0], b.n = sizes[1];
+    (void)scalars, (void)start, (void)stop;
+    backward_rows(layer_norm_part, &b, arrays[6], arrays[7]);
+}
+
+static void rms_norm_backward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                              int64_t stop) {
+    backward b = {.x = arrays[0], .weight = arrays[1], .rstd = arrays[2], .grad_out = arrays[3], .grad_x = arrays[4]};
+    b.rows = sizes[0], b.n = sizes[1];
+    (void)scalars, (void)start, (void)stop;
+    backward_rows(rms_norm_part, &b, arrays[5], 0);
+}
+
+const kg_entry KG_TABLE(normalization)[] = {{"layer_norm_forward", layer_norm_forward},
+                                            {"layer_norm_backward", layer_norm_backward},
+                                            {"rms_norm_forward", rms_norm_forward},
+                                            {"rms_norm_backward", rms_norm_backward},
+                                            {0}};

@@ -1,0 +1,218 @@
+/* Reductions in one fixed order: what a sum, a maximum or a sum of squares over n floats is, to the bit.
+ *
+ * A row is cut into blocks of 1024. A block keeps four vec16 accumulators and merges them; blocks are merged pairwise,
+ * as a binary counter carries, and at last the 16 lanes are folded. Columns go 64 rows at a time, and these blocks
+ * merge the same way. Merging like a counter makes the tree depend on n alone: any piece of 2^k whole blocks may be
+ * reduced by another thread, and merging the pieces as a counter again gives the same tree. Error grows with log n, not
+ * with n.
+ */
+#ifndef KG_REDUCTION_TREE_H
+#define KG_REDUCTION_TREE_H
+
+#include "vec/vec.h"
+#include "vec/vec_math.h"
+
+enum {
+    TREE_BLOCK = 1024,      /* floats of a row */
+    TREE_PIECE = 64 * 1024, /* floats of a row that one task takes: 2^k blocks, an L2's worth */
+    TREE_ROWS = 64,         /* rows of a column block */
+    TREE_WIDTH = 64,        /* columns that one pass takes */
+    TREE_LEVELS = 40        /* carries of the counter: enough for 2^40 blocks */
+};
+
+/* What is accumulated for each x; c is a value per row or column, where the kind speaks of it. */
+typedef enum {
+    TREE_SUM,
+    TREE_SUM_SQUARES,
+    TREE_SUM_PRODUCTS,   /* x y, y in the second array */
+    TREE_SUM_DEVIATIONS, /* (x - c)^2 */
+    TREE_SUM_EXP,        /* exp(x - c) */
+    TREE_COUNT_EQUAL,    /* x == c */
+    TREE_COUNT_ZEROS,
+    TREE_PROD,
+    TREE_PROD_NONZERO, /* of all x but the zeros */
+    TREE_MAX,          /* nan if there is one */
+    TREE_MIN
+} tree_kind;
+
+VEC_INLINE float tree_identity(tree_kind kind) {
+    return kind == TREE_PROD || kind == TREE_PROD_NONZERO ? 1.0f
+           : kind == TREE_MAX                             ? -INFINITY
+           : kind == TREE_MIN                             ? INFINITY
+                                                          : 0.0f;
+}
+
+VEC_INLINE vec_f32 tree_accumulate(tree_kind kind, vec_f32 acc, vec_f32 x, vec_f32 c) {
+    switch (kind) {
+    case TREE_SUM:
+        return vec_add(acc, x);
+    case TREE_SUM_SQUARES:
+        return vec_fma(x, x, acc);
+    case TREE_SUM_PRODUCTS:
+        return vec_fma(x, c, acc);
+    case TREE_SUM_DEVIATIONS: {
+        vec_f32 d = vec_sub(x, c);
+        return vec_fma(d, d, acc);
+    }
+    case TREE_SUM_EXP:
+        return vec_add(acc, vec_exp(vec_sub(x, c)));
+    case TREE_COUNT_EQUAL:
+        return vec_add(acc, vec_select(vec_eq(x, c), vec_set(1.0f), vec_zero()));
+    case TREE_COUNT_ZEROS:
+        return vec_add(acc, vec_select(vec_eq(x, vec_zero()), vec_set(1.0f), vec_zero()));
+    case TREE_PROD:
+        return vec_mul(acc, x);
+    case TREE_PROD_NONZERO:
+        return vec_mul(acc, vec_select(vec_eq(x, vec_zero()), vec_set(1.0f), x));
+    case TREE_MAX:
+        return vec_max_nan(acc, x);
+    default:
+        return vec_min_nan(acc, x);
+    }
+}
+
+VEC_INLINE vec16 tree_merge(tree_kind kind, vec16 a, vec16 b) {
+    switch (kind) {
+    case TREE_PROD:
+    case TREE_PROD_NONZERO:
+        return vec16_mul(a, b);
+    case TREE_MAX:
+        return vec16_max_nan(a, b);
+    case TREE_MIN:
+        return vec16_min_nan(a, b);
+    default:
+        return vec16_add(a, b);
+    }
+}
+
+VEC16_FOLD(tree_hprod, vec_mul)
+
+VEC_INLINE float tree_fold(tree_kind kind, vec16 a) {
+    switch (kind) {
+    case TREE_PROD:
+    case TREE_PROD_NONZERO:
+        return tree_hprod(a);
+    case TREE_MAX:
+        return vec16_hmax_nan(a);
+    case TREE_MIN:
+        return vec16_hmin_nan(a);
+    default:
+        return vec16_sum(a);
+    }
+}
+
+/* One block of at most TREE_BLOCK floats; y is read by TREE_SUM_PRODUCTS alone. Lanes past the end keep what they hold.
+ */
+VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, vec_f32 c) {
+    vec16 acc[4];
+    UNROLL
+    for (int k = 0; k < 4; k++) acc[k] = vec16_set(tree_identity(kind));
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) UNROLL
+    for (int k = 0; k < 4; k++) VEC16_EACH {
+            int64_t at = i + k * 16 + j * VEC_LANES;
+            vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_loadu(y + at) : c;
+            acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_loadu(x + at), second);
+        }
+    if (i < n) UNROLL
+    for (int k = 0; k < 4; k++) VEC16_EACH {
+            int64_t at = i + k * 16 + j * VEC_LANES;
+            if (at < n) {
+                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, n - at) : c;
+                vec_f32 next = tree_accumulate(kind, acc[k].v[j], vec_load(x + at, n - at), second);
+                acc[k].v[j] = vec_select(vec_first(n - at), next, acc[k].v[j]);
+            }
+        }
+    return tree_merge(kind, tree_merge(kind, acc[0], acc[1]), tree_merge(kind, acc[2], acc[3]));
+}
+
+typedef struct {
+    int64_t count;
+    int top;
+    vec16 level[TREE_LEVELS];
+} tree_counter;
+
+VEC_INLINE void tree_push(tree_kind kind, tree_counter *t, vec16 s) {
+    for (int64_t carry = t->count++; carry & 1; carry >>= 1) s = tree_merge(kind, t->level[--t->top], s);
+    t->level[t->top++] = s;
+}
+VEC_INLINE vec16 tree_finish(tree_kind kind, tree_counter *t) {
+    if (t->top == 0) return vec16_set(tree_identity(kind));
+    vec16 s = t->level[--t->top];
+    while (t->top > 0) s = tree_merge(kind, t->level[--t->top], s);
+    return s;
+}
+
+/* All n floats of a row, in 16 lanes still. */
+VEC_INLINE vec16 tree_row16(tree_kind kind, const float *x, const float *y, int64_t n, float c) {
+    vec_f32 cv = vec_set(c);
+    if (n <= TREE_BLOCK) return tree_block(kind, x, y, n, cv);
+    tree_counter t;
+    t.count = t.top = 0;
+    for (int64_t i = 0; i < n; i += TREE_BLOCK)
+        tree_push(kind, &t, tree_block(kind, x + i, y + i, n - i < TREE_BLOCK ? n - i : TREE_BLOCK, cv));
+    return tree_finish(kind, &t);
+}
+VEC_INLINE float tree_row(tree_kind kind, const float *x, int64_t n, float c) {
+    return tree_fold(kind, tree_row16(kind, x, x, n, c));
+}
+VEC_INLINE float tree_dot(const float *x, const float *y, int64_t n) {
+    return tree_fold(TREE_SUM_PRODUCTS, tree_row16(TREE_SUM_PRODUCTS, x, y, n, 0.0f));
+}
+
+/* `width` columns (at most 16 nv) over n rows that are `stride` floats apart, in blocks of `block` rows. c: one per
+ * column. */
+VEC_INLINE void tree_columns_pass(tree_kind kind, const float *x, const float *y, const float *c, float *out, int64_t n,
+                                  int64_t stride, int64_t width, int64_t block, int nv) {
+    tree_counter t[4]; /* the counters carry together; nv of them are used */
+    vec16 cv[4];
+    UNROLL
+    for (int k = 0; k < nv; k++) {
+        t[k].count = t[k].top = 0;
+        if (c)
+            cv[k] = vec16_load(c + 16 * k, width - 16 * k, 0.0f);
+        else
+            cv[k] = vec16_zero();
+    }
+    for (int64_t i = 0; i < n; i += block) {
+        int64_t stop = i + block < n ? i + block : n;
+        vec16 acc[4];
+        UNROLL
+        for (int k = 0; k < nv; k++) acc[k] = vec16_set(tree_identity(kind));
+        for (int64_t r = i; r < stop; r++) UNROLL
+        for (int k = 0; k < nv; k++) VEC16_EACH {
+                int64_t at = 16 * k + j * VEC_LANES;
+                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + r * stride + at, width - at) : cv[k].v[j];
+                acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_load(x + r * stride + at, width - at), second);
+            }
+        UNROLL
+        for (int k = 0; k < nv; k++) tree_push(kind, &t[k], acc[k]);
+    }
+    UNROLL
+    for (int k = 0; k < nv; k++) vec16_store(out + 16 * k, tree_finish(kind, &t[k]), width - 16 * k);
+}
+
+/* The same for any width. `block` is TREE_ROWS for data, 1 to merge what pieces of 2^k blocks left. */
+VEC_INLINE void tree_columns(tree_kind kind, const float *x, const float *y, const float *c, float *out, int64_t n,
+                             int64_t stride, int64_t width, int64_t block) {
+    int64_t j = 0;
+    for (; width - j >= 64; j += 64)
+        tree_columns_pass(kind, x + j, y + j, c ? c + j : c, out + j, n, stride, 64, block, 4);
+    if (width - j >= 32) {
+        tree_columns_pass(kind, x + j, y + j, c ? c + j : c, out + j, n, stride, 32, block, 2);
+        j += 32;
+    }
+    for (; j < width; j += 16) {
+        int64_t rest = width - j < 16 ? width - j : 16;
+        tree_columns_pass(kind, x + j, y + j, c ? c + j : c, out + j, n, stride, rest, block, 1);
+    }
+}
+
+/* How to merge what one kind left: sums by adding, products by multiplying. */
+VEC_INLINE tree_kind tree_merging(tree_kind kind) {
+    return kind == TREE_MAX || kind == TREE_MIN             ? kind
+           : kind == TREE_PROD || kind == TREE_PROD_NONZERO ? TREE_PROD
+                                                            : TREE_SUM;
+}
+
+#endif
