@@ -1,6 +1,6 @@
 """kernelgrad: deep learning on compiled kernels that you can read, with PyTorch's names."""
 
-from kernelgrad import autograd, core, ops
+from kernelgrad import autograd, core, cuda, ops
 from kernelgrad.core import (
     available_levels,
     bfloat16,

@@ -32,6 +32,7 @@ class Backend:
         self.within_device, self.synchronize = device.within_device, device.synchronize
         self._default = _few if device.simulated else _grid_stride
         self._loaded: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self.signatures: set[tuple[str, str, Signature]] = set()  # family, kernel, signature of all that ran
         self._geometry: dict[str, Callable[[tuple[int, ...]], Geometry]] = {}
 
     def run(self, kernel: Any, arrays: Sequence[Any], sizes: tuple[int, ...], scalars: tuple[float, ...]) -> None:
@@ -61,6 +62,7 @@ class Backend:
         module = kernels_of(kernel.family)
         loaded = self.device.load(getattr(module, kernel.name), signature)
         self._loaded[kernel.name, signature.arrays] = loaded
+        self.signatures.add((kernel.family, kernel.name, signature))
         self._geometry[kernel.name] = getattr(module, "LAUNCH", {}).get(kernel.name, self._default)
         return loaded
 

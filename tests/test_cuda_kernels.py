@@ -1,0 +1,117 @@
+"""Every CUDA kernel of the dispatch table: right in the simulator (or on the GPU), forward and backward, from the cases
+that all backends share; and compiled for the GPUs we name, within registers, without spills, float32 in float32."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+pytest.importorskip("greenlet")
+
+import kernelgrad as kg  # noqa: E402
+from kernelgrad import core, cuda  # noqa: E402
+from kernelgrad.backends.cuda.backend import kernels_of, start  # noqa: E402
+from kernelgrad.backends.cuda.build import assemble, ptxas  # noqa: E402
+from kernelgrad.backends.cuda.simulated import SimulatedGpu  # noqa: E402
+from kernelgrad.testing import all_cases, assert_close  # noqa: E402
+from test_cuda_compile import CAPABILITIES, compiled, float64_arithmetic  # noqa: E402
+
+REGISTERS = 64  # per thread, unless the kernel's file allows more; 1024 threads of it fill a multiprocessor's 65536
+LARGEST = 2000  # elements of a sample's largest array: the simulator takes microseconds for each
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backend():
+    """The GPU where there is one, else the simulated device."""
+    return start(None if cuda.is_available() else SimulatedGpu())
+
+
+def on_cuda(case, dtype):
+    """Whether every kernel that the case names has a CUDA twin for this dtype."""
+    return bool(case.kernels) and all(getattr(core, dtype) in core.kernel(name).cuda for name in case.kernels)
+
+
+def cases():
+    return [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}")
+        for case in all_cases()
+        for dtype in case.dtypes
+        if on_cuda(case, dtype)
+    ]
+
+
+def samples(case, dtype):
+    """Argument tuples and keyword arguments that the simulator gets through in reasonable time."""
+    for shape, kwargs in case.samples():
+        arguments = case.arguments(shape, dtype)
+        if max((a.size for a in arguments if isinstance(a, np.ndarray)), default=0) <= LARGEST:
+            yield shape, arguments, kwargs
+
+
+def run(case, arguments, kwargs, device):
+    """Outputs and input gradients as NumPy arrays, for a random upstream gradient."""
+    inputs = [kg.tensor(a, device=device) if isinstance(a, np.ndarray) else a for a in arguments]
+    kwargs = {name: value.to(device) if isinstance(value, kg.Tensor) else value for name, value in kwargs.items()}
+    for i in case.grad:
+        if i < len(inputs) and isinstance(inputs[i], kg.Tensor):
+            inputs[i].requires_grad_()
+    result = case.op(*inputs, **kwargs)
+    outputs = [o for o in (result if isinstance(result, (tuple, list)) else [result]) if isinstance(o, kg.Tensor)]
+    assert all(o.device == device for o in outputs)
+    recorded = [o for o in outputs if o.requires_grad]
+    rng = np.random.default_rng(1)
+    upstream = [kg.tensor(rng.standard_normal(tuple(o.shape)).astype(o.dtype.numpy), device=device) for o in recorded]
+    if recorded:
+        kg.autograd.backward(recorded, upstream)
+    grads = [x.grad for x in inputs if isinstance(x, kg.Tensor) and x.grad is not None]
+    assert all(g.device == device for g in grads)
+    return [x.detach().cpu().numpy() for x in (*outputs, *grads)]
+
+
+@pytest.mark.parametrize(("case", "dtype"), cases())
+def test_cuda_matches_reference(case, dtype):
+    ran = set()
+    for shape, arguments, kwargs in samples(case, dtype):
+        wide = tuple(a.astype("float64") if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arguments)
+        with core.use_backend("reference"):
+            expected = run(case, wide, kwargs, "cpu")
+        before = core.set_observer(lambda k, arrays, which: ran.add((k.name, which)))
+        try:
+            actual = run(case, arguments, kwargs, "cuda")
+        finally:
+            core.set_observer(before)
+        assert len(actual) == len(expected)
+        for i, (a, e) in enumerate(zip(actual, expected)):
+            assert_close(a, e, dtype, case.tolerance, f"{case.name}{shape} {kwargs} result {i}")
+    assert {which for _, which in ran} == {"cuda"}
+    assert {name for name, _ in ran} & set(case.kernels)
+
+
+@pytest.fixture(scope="module")
+def signatures(backend):
+    """{kernel: signatures} of everything that the cases run, collected on small samples."""
+    for param in cases():
+        case, dtype = param.values
+        for _, arguments, kwargs in list(samples(case, dtype))[-2:]:
+            run(case, arguments, kwargs, "cuda")
+    found = {}
+    for family, name, signature in backend.signatures:
+        found.setdefault(name, []).append((family, signature))
+    return found
+
+
+@pytest.mark.skipif(not (find_spec("numba_cuda") and find_spec("cuda")), reason="needs pip install 'kernelgrad[cuda]'")
+@pytest.mark.skipif(ptxas() is None, reason="needs ptxas of the CUDA toolkit")
+@pytest.mark.parametrize("name", [name for name, kernel in core.all_kernels().items() if kernel.cuda])
+def test_kernel_compiles_cleanly(name, signatures):
+    assert name in signatures, f"no case in testing/cases runs {name} on CUDA"
+    for family, signature in signatures[name]:
+        module = kernels_of(family)
+        for capability in CAPABILITIES:
+            ptx = compiled(getattr(module, name), signature, capability)
+            used = assemble(ptx, capability)[1]
+            assert used.spills == 0
+            assert used.remarks == ()
+            assert used.registers <= getattr(module, "REGISTERS", {}).get(name, REGISTERS)
+            if signature.key == "float32" and name not in getattr(module, "FLOAT64", ()):
+                assert not float64_arithmetic(ptx), f"{name}: float64 arithmetic in a float32 kernel"
