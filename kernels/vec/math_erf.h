@@ -1,4 +1,4 @@
-/* The normal distribution: erf, erfc, and gelu in both forms with their slopes. Included by vec_math.h. */
+/* The normal distribution: erf, erfc, gelu in both forms and their slopes. Included by vec_math.h. */
 
 /* e^(t^2) erfc(t) for t >= 0: q(u) / (t + c), u = (t - c) / (t + c), c = 3/2; minimax of degree 11 for t <= 10.3,
  * 2^-28. The tail of erfc is this times e^(-t^2), relatively exact however small. `scale` stretches t: t = x / scale.
@@ -24,52 +24,55 @@ VEC_INLINE vec_f32 vec_erf(vec_f32 x) {
     return vec_select(vec_lt(a, vec_set(0.9f)), small, vec_copysign(large, x));
 }
 
-/* e^(factor x^2), the square exact in double. */
-VEC_INLINE vec_f32 vec_gauss(vec_f32 x, double factor) {
-    const vec_f64 k = vec_f64_set(factor);
+VEC_BY_LANE(vec_erfc, erfc(x))
+
+/* e^(-x^2 / 2) = p 2^n, the square exact in double. */
+VEC_INLINE vec_f32 vec_gauss_split(vec_f32 x, vec_f32 *n) {
+    const vec_f64 minus_half = vec_f64_set(-0.5);
     vec_f64 lo = vec_f64_lo(x), hi = vec_f64_hi(x);
-    return vec_exp_f64(vec_f64_mul(vec_f64_mul(lo, lo), k), vec_f64_mul(vec_f64_mul(hi, hi), k));
+    return vec_exp_split_f64(vec_f64_mul(vec_f64_mul(lo, lo), minus_half), vec_f64_mul(vec_f64_mul(hi, hi), minus_half),
+                             n);
 }
 
-VEC_INLINE vec_f32 vec_erfc(vec_f32 x) {
-    vec_f32 tail = vec_mul(vec_gauss(x, -1.0), vec_erfcx(vec_abs(x), 1.0f));
-    return vec_select(vec_lt(x, vec_zero()), vec_sub(vec_set(2.0f), tail), tail);
-}
-
-/* The normal distribution function, relatively exact in its lower tail; *density gets e^(-x^2 / 2) / sqrt(2 pi). */
-VEC_INLINE vec_f32 vec_normal_cdf(vec_f32 x, vec_f32 *density) {
-    vec_f32 e = vec_gauss(x, -0.5);
-    vec_f32 tail = vec_mul(vec_mul(e, vec_set(0.5f)), vec_erfcx(vec_abs(x), 0x1.6a09e6p0f));
-    *density = vec_mul(e, vec_set(0x1.988454p-2f));
-    return vec_select(vec_lt(x, vec_zero()), tail, vec_sub(vec_set(1.0f), tail));
-}
-
-/* x cdf(x), and its slope cdf(x) + x density(x). */
+/* x cdf(x) of the normal distribution: x (1 - tail), below zero x tail; tail = e^(-x^2 / 2) erfcx(|x| / sqrt2) / 2. */
 VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
-    vec_f32 density;
-    return vec_mul(x, vec_normal_cdf(x, &density));
-}
-VEC_INLINE vec_f32 vec_gelu_slope(vec_f32 x) {
-    vec_f32 density, cdf = vec_normal_cdf(x, &density);
-    return vec_fma(x, density, cdf);
+    vec_f32 n, p = vec_gauss_split(x, &n);
+    vec_f32 tail = vec_mul(vec_mul(p, vec_set(0.5f)), vec_erfcx(vec_abs(x), 0x1.6a09e6p0f));
+    vec_f32 below = vec_mul(vec_max(vec_set(-16.0f), x), tail); /* the limit at -inf is 0, not nan */
+    vec_f32 above = vec_mul(x, vec_sub(vec_set(1.0f), vec_ldexp(tail, n)));
+    return vec_select(vec_lt(x, vec_zero()), vec_ldexp(below, n), above);
 }
 
-/* sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3): what gelu_tanh multiplies x with, for tanh z = 2 sigmoid(2 z) - 1.
- * The exponent is kept in double, or the lower tail would lose all its digits. */
-VEC_INLINE vec_f32 vec_gelu_tanh_gate(vec_f32 x) {
+/* cdf(x) + x density(x) */
+VEC_INLINE vec_f32 vec_gelu_slope(vec_f32 x) {
+    vec_f32 n, p = vec_gauss_split(x, &n), e = vec_ldexp(p, n),
+               v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x));
+    vec_f32 tail = vec_mul(vec_mul(e, vec_set(0.5f)), vec_erfcx(vec_abs(x), 0x1.6a09e6p0f));
+    vec_f32 cdf = vec_select(vec_lt(x, vec_zero()), tail, vec_sub(vec_set(1.0f), tail));
+    return vec_fma(vec_mul(v, vec_set(0x1.988454p-2f)), e, cdf); /* 1 / sqrt(2 pi) */
+}
+
+/* x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3), which is x (1 + tanh z) / 2. The exponent is kept in double, or
+ * the lower tail would lose all its digits: e^-|2 z| = p 2^n. */
+VEC_INLINE vec_f32 vec_gelu_tanh_split(vec_f32 x, vec_f32 *n) {
     const vec_f64 a = vec_f64_set(-1.5957691216057308), b = vec_f64_set(-1.5957691216057308 * 0.044715);
-    const vec_f32 one = vec_set(1.0f);
     vec_f32 v = vec_abs(x);
     vec_f64 lo = vec_f64_lo(v), hi = vec_f64_hi(v);
     lo = vec_f64_mul(lo, vec_f64_fma(vec_f64_mul(lo, lo), b, a));
     hi = vec_f64_mul(hi, vec_f64_fma(vec_f64_mul(hi, hi), b, a));
-    vec_f32 e = vec_exp_f64(lo, hi);
-    return vec_div(vec_select(vec_lt(x, vec_zero()), e, one), vec_add(one, e));
+    return vec_exp_split_f64(lo, hi, n);
 }
-VEC_INLINE vec_f32 vec_gelu_tanh(vec_f32 x) { return vec_mul(x, vec_gelu_tanh_gate(x)); }
-/* s + x s (1 - s) dz/dx 2, dz/dx = sqrt(2 / pi) (1 + 3 0.044715 x^2). At |x| >= 16 the product is 0, not 0 inf. */
+VEC_INLINE vec_f32 vec_gelu_tanh(vec_f32 x) {
+    vec_f32 n, p = vec_gelu_tanh_split(x, &n);
+    return vec_gated(x, p, n);
+}
+/* s + x s (1 - s) d(2 z)/dx, s = sigmoid(2 z), d(2 z)/dx = 2 sqrt(2 / pi) (1 + 3 0.044715 x^2). From |x| = 16 on s (1 -
+ * s) is 0, and must not meet an infinite x. */
 VEC_INLINE vec_f32 vec_gelu_tanh_slope(vec_f32 x) {
-    vec_f32 s = vec_gelu_tanh_gate(x), v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x));
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 n, p = vec_gelu_tanh_split(x, &n), e = vec_ldexp(p, n), q = vec_div(e, vec_add(one, e));
+    vec_f32 s = vec_select(vec_lt(x, vec_zero()), q, vec_sub(one, q));
+    vec_f32 v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x));
     vec_f32 dz = vec_fma(vec_mul(v, v), vec_set(1.5957691216057308f * 0.134145f), vec_set(1.5957691216057308f));
-    return vec_fma(vec_mul(vec_mul(v, s), vec_sub(vec_set(1.0f), s)), dz, s);
+    return vec_fma(vec_mul(vec_mul(v, dz), q), vec_sub(one, q), s);
 }

@@ -1,33 +1,47 @@
 /* exp and what is made of it: exp2, expm1, sigmoid, tanh, sinh, cosh. Included by vec_math.h. */
 
-/* e^r 2^n for |r| <= ln2 / 2: minimax of degree 6, 2^-28. */
-VEC_INLINE vec_f32 vec_exp_scaled(vec_f32 r, vec_f32 n) {
+/* e^r for |r| <= ln2 / 2: minimax of degree 6, 2^-28. */
+VEC_INLINE vec_f32 vec_exp_small(vec_f32 r) {
     static const float c[] = {1.0f, 1.0f, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
-    return vec_ldexp(VEC_POLY(r, c), n);
+    return VEC_POLY(r, c);
 }
 
-/* e^x = 2^n e^r, n = round(x log2 e), r = x - n ln2 with ln2 in two parts. Outside of [-104, 89] the answer is 0 or
- * inf. */
-VEC_INLINE vec_f32 vec_exp(vec_f32 x) {
-    x = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x)); /* in this order a nan passes */
-    vec_f32 n = vec_round(vec_mul(x, vec_set(0x1.715476p0f)));
-    vec_f32 r = vec_fnma(n, vec_set(-0x1.05c61p-29f), vec_fnma(n, vec_set(0x1.62e43p-1f), x));
-#if !VEC_HAS_FMA
-    r = vec_sub(vec_sub(x, vec_mul(n, vec_set(0x1.63p-1f))),
-                vec_mul(n, vec_set(-0x1.bd0106p-13f))); /* first product exact */
+/* x = n ln2 + r, n = round(x log2 e), with ln2 in two parts. */
+VEC_INLINE vec_f32 vec_exp_rest(vec_f32 x, vec_f32 *n) {
+    *n = vec_round(vec_mul(x, vec_set(0x1.715476p0f)));
+#if VEC_HAS_FMA
+    return vec_fnma(*n, vec_set(-0x1.05c61p-29f), vec_fnma(*n, vec_set(0x1.62e43p-1f), x));
+#else
+    /* The first part has ten bits, so that the product is exact. */
+    return vec_sub(vec_sub(x, vec_mul(*n, vec_set(0x1.63p-1f))), vec_mul(*n, vec_set(-0x1.bd0106p-13f)));
 #endif
-    return vec_exp_scaled(r, n);
 }
 
-/* e^y for an exponent that is known to double precision: where y is a product whose rounding e^y would magnify. */
-VEC_INLINE vec_f32 vec_exp_f64(vec_f64 lo, vec_f64 hi) {
-    const vec_f64 least = vec_f64_set(-104.0), most = vec_f64_set(89.0), log2e = vec_f64_set(0x1.71547652b82fep0);
+/* e^x = p 2^n, p returned. For who multiplies p before scaling, to keep all bits where e^x is subnormal. */
+VEC_INLINE vec_f32 vec_exp_split(vec_f32 x, vec_f32 *n) {
+    x = vec_min(vec_set(89.0f), vec_max(vec_set(-112.0f), x)); /* in this order a nan passes */
+    return vec_exp_small(vec_exp_rest(x, n));
+}
+
+/* Beyond -112 and 89 the answer is 0 or inf. */
+VEC_INLINE vec_f32 vec_exp(vec_f32 x) {
+    vec_f32 n, p = vec_exp_split(x, &n);
+    return vec_ldexp(p, n);
+}
+
+/* The same for an exponent in double: where it is a product whose rounding e^y would magnify. */
+VEC_INLINE vec_f32 vec_exp_split_f64(vec_f64 lo, vec_f64 hi, vec_f32 *n) {
+    const vec_f64 least = vec_f64_set(-112.0), most = vec_f64_set(89.0), log2e = vec_f64_set(0x1.71547652b82fep0);
     const vec_f64 ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
     lo = vec_f64_min(most, vec_f64_max(least, lo));
     hi = vec_f64_min(most, vec_f64_max(least, hi));
     vec_f64 n_lo = vec_f64_round(vec_f64_mul(lo, log2e)), n_hi = vec_f64_round(vec_f64_mul(hi, log2e));
-    vec_f32 r = vec_f64_join(vec_f64_fnma(n_lo, ln2, lo), vec_f64_fnma(n_hi, ln2, hi));
-    return vec_exp_scaled(r, vec_f64_join(n_lo, n_hi));
+    *n = vec_f64_join(n_lo, n_hi);
+    return vec_exp_small(vec_f64_join(vec_f64_fnma(n_lo, ln2, lo), vec_f64_fnma(n_hi, ln2, hi)));
+}
+VEC_INLINE vec_f32 vec_exp_f64(vec_f64 lo, vec_f64 hi) {
+    vec_f32 n, p = vec_exp_split_f64(lo, hi, &n);
+    return vec_ldexp(p, n);
 }
 
 /* 2^x = 2^n 2^r, n = round(x): minimax of degree 6 on [-1/2, 1/2], 2^-28. */
@@ -43,23 +57,48 @@ VEC_INLINE vec_f32 vec_exp2(vec_f32 x) {
 VEC_INLINE vec_f32 vec_expm1(vec_f32 x) {
     static const float c[] = {0.5f, 0x1.555554p-3f, 0x1.5554f8p-5f, 0x1.1112d4p-7f, 0x1.6d3aacp-10f, 0x1.9e7d7ep-13f};
     vec_f32 v = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x));
-    vec_f32 n = vec_round(vec_mul(v, vec_set(0x1.715476p0f)));
-#if VEC_HAS_FMA
-    vec_f32 r = vec_fnma(n, vec_set(-0x1.05c61p-29f), vec_fnma(n, vec_set(0x1.62e43p-1f), v));
-#else
-    vec_f32 r = vec_sub(vec_sub(v, vec_mul(n, vec_set(0x1.63p-1f))), vec_mul(n, vec_set(-0x1.bd0106p-13f)));
-#endif
+    vec_f32 n, r = vec_exp_rest(v, &n);
     vec_f32 p = vec_fma(vec_mul(r, r), VEC_POLY(r, c), r);
     /* In halves, since 2^128 is not a float and the answer may be. */
     vec_f32 half = vec_ldexp(vec_set(0.5f), n), y = vec_fma(p, half, vec_sub(half, vec_set(0.5f)));
     return vec_select(vec_eq(n, vec_zero()), vec_select(vec_eq(x, vec_zero()), x, p), vec_add(y, y));
 }
 
-/* 1 / (1 + e^-x), from e^-|x|, which does not overflow: 1 / (1 + e) or e / (1 + e). */
+/* 1 / (1 + e^-x) from e = e^-|x|, which does not overflow: a - a q, q = e / (1 + e), a = 1 or e. */
 VEC_INLINE vec_f32 vec_sigmoid(vec_f32 x) {
     const vec_f32 one = vec_set(1.0f);
-    vec_f32 e = vec_exp(vec_neg(vec_abs(x)));
-    return vec_div(vec_select(vec_lt(x, vec_zero()), e, one), vec_add(one, e));
+    vec_f32 e = vec_exp(vec_neg(vec_abs(x))), q = vec_div(e, vec_add(one, e));
+    vec_f32 a = vec_select(vec_lt(x, vec_zero()), e, one);
+    return vec_fnma(a, q, a);
+}
+
+/* x / (1 + e^-y) for x and y of one sign, given e^-|y| = p 2^n. Below zero x p (1 - q) is formed before scaling by 2^n.
+ */
+VEC_INLINE vec_f32 vec_gated(vec_f32 x, vec_f32 p, vec_f32 n) {
+    const vec_f32 one = vec_set(1.0f), zero = vec_zero();
+    vec_f32 e = vec_ldexp(p, n), rest = vec_sub(one, vec_div(e, vec_add(one, e)));
+    vec_mask negative = vec_lt(x, zero);
+    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x); /* the limit at -inf is 0, not nan */
+    return vec_ldexp(vec_mul(a, rest), vec_select(negative, n, zero));
+}
+
+/* x sigmoid(x) */
+VEC_INLINE vec_f32 vec_silu(vec_f32 x) {
+    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n);
+    return vec_gated(x, p, n);
+}
+
+/* x tanh(log(1 + e^x)), with t = e^-|x| = p 2^n: x (1 + 2 t) / (1 + 2 t + 2 t^2), below zero x t (2 + t) / (2 + 2 t +
+ * t^2). */
+VEC_INLINE vec_f32 vec_mish(vec_f32 x) {
+    const vec_f32 one = vec_set(1.0f), two = vec_set(2.0f), zero = vec_zero();
+    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n), t = vec_ldexp(p, n);
+    vec_mask negative = vec_lt(x, zero);
+    vec_f32 top = vec_select(negative, vec_add(two, t), vec_fma(two, t, one));
+    vec_f32 bottom =
+        vec_fma(t, vec_select(negative, vec_add(two, t), vec_add(two, vec_add(t, t))), vec_select(negative, two, one));
+    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
+    return vec_ldexp(vec_mul(a, vec_div(top, bottom)), vec_select(negative, n, zero));
 }
 
 /* x + x^3 p(x^2) below 0.625 (minimax, 2^-27), 1 - 2 / (e^2x + 1) above; odd. */

@@ -40,10 +40,12 @@
         return vec_loadu(lane);               \
     }
 
+/* clang-format off: each rests on the ones before */
 #include "vec/math_erf.h"
 #include "vec/math_exp.h"
 #include "vec/math_log.h"
 #include "vec/math_trig.h"
+/* clang-format on */
 
 VEC_INLINE vec_f32 vec_rsqrt(vec_f32 x) { return vec_div(vec_set(1.0f), vec_sqrt(x)); }
 VEC_INLINE vec_f32 vec_reciprocal(vec_f32 x) { return vec_div(vec_set(1.0f), x); }
