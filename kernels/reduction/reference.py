@@ -27,9 +27,12 @@ def prod_forward(x, out, outer, n, inner):
 
 
 def prod_backward(x, grad_out, grad_x, outer, n, inner):
-    # Each element's slope is the product of the others, whatever zeros there are among them.
-    for i in range(n):
-        grad_x[:, i] = grad_out * np.delete(x, i, axis=1).prod(1)
+    # The product of the others: prod / x without zeros; with one zero the rest's product there, and 0 elsewhere.
+    zero = x == 0
+    zeros = zero.sum(1)
+    rest = np.where(zero, 1, x).prod(1) * grad_out
+    at_zero, elsewhere = np.where(zeros == 1, rest, 0), np.where(zeros == 0, rest, 0)
+    grad_x[...] = np.where(zero, at_zero[:, None], elsewhere[:, None] / x)
 
 
 def amax_forward(x, out, outer, n, inner):
