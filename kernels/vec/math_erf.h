@@ -1,4 +1,9 @@
-/* The normal distribution: erf, erfc, gelu in both forms and their slopes. Included by vec_math.h. */
+/* The normal distribution: erf, erfc, gelu in both forms and their slopes. */
+#ifndef KG_VEC_MATH_ERF_H
+#define KG_VEC_MATH_ERF_H
+
+#include "vec/math_base.h"
+#include "vec/math_exp.h"
 
 /* e^(t^2) erfc(t) for t >= 0: q(u) / (t + c), u = (t - c) / (t + c), c = 3/2; minimax of degree 11 for t <= 10.3,
  * 2^-28. The tail of erfc is this times e^(-t^2), relatively exact however small. `scale` stretches t: t = x / scale.
@@ -76,3 +81,5 @@ VEC_INLINE vec_f32 vec_gelu_tanh_slope(vec_f32 x) {
     vec_f32 dz = vec_fma(vec_mul(v, v), vec_set(1.5957691216057308f * 0.134145f), vec_set(1.5957691216057308f));
     return vec_fma(vec_mul(vec_mul(v, dz), q), vec_sub(one, q), s);
 }
+
+#endif

@@ -1,4 +1,8 @@
-/* exp and what is made of it: exp2, expm1, sigmoid, tanh, sinh, cosh. Included by vec_math.h. */
+/* exp and what is made of it: exp2, expm1, sigmoid, tanh, sinh, cosh. */
+#ifndef KG_VEC_MATH_EXP_H
+#define KG_VEC_MATH_EXP_H
+
+#include "vec/math_base.h"
 
 /* e^r for |r| <= ln2 / 2: minimax of degree 6, 2^-28. */
 VEC_INLINE vec_f32 vec_exp_small(vec_f32 r) {
@@ -132,3 +136,5 @@ VEC_INLINE vec_f32 vec_sinh(vec_f32 x) {
     vec_f32 large = vec_copysign(vec_sub(h, vec_div(vec_set(0.25f), h)), x);
     return vec_select(vec_lt(vec_abs(x), vec_set(1.0f)), small, large);
 }
+
+#endif

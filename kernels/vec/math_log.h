@@ -1,4 +1,9 @@
-/* Logarithms and powers: log, log2, log10, log1p, softplus, pow. Included by vec_math.h. */
+/* Logarithms and powers: log, log2, log10, log1p, softplus, pow. */
+#ifndef KG_VEC_MATH_LOG_H
+#define KG_VEC_MATH_LOG_H
+
+#include "vec/math_base.h"
+#include "vec/math_exp.h"
 
 /* x = m 2^e with m in [sqrt(1/2), sqrt(2)), for 0 < x < inf. */
 VEC_INLINE vec_f32 vec_split_log(vec_f32 x, vec_f32 *e) {
@@ -97,3 +102,5 @@ VEC_INLINE vec_f32 vec_pow(vec_f32 x, vec_f32 y) {
 VEC_BY_LANE(vec_asinh, asinh(x))
 VEC_BY_LANE(vec_acosh, acosh(x))
 VEC_BY_LANE(vec_atanh, atanh(x))
+
+#endif

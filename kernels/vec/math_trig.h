@@ -1,4 +1,8 @@
-/* Trigonometry: sin, cos, tan, and the inverse functions. Included by vec_math.h. */
+/* Trigonometry: sin, cos, tan, and the inverse functions. */
+#ifndef KG_VEC_MATH_TRIG_H
+#define KG_VEC_MATH_TRIG_H
+
+#include "vec/math_base.h"
 
 /* x = n pi/2 + r for |x| <= 2^20, in double: pi/2 in three parts, the first two of 33 bits, so that n times them is
  * exact with and without fma. *n may miss the nearest by a little for large x, and |r| reach 0.88. */
@@ -77,3 +81,5 @@ VEC_INLINE vec_f32 vec_atan2(vec_f32 y, vec_f32 x) {
     for (int i = 0; i < VEC_LANES; i++) a[i] = (float)atan2((double)a[i], (double)b[i]);
     return vec_loadu(a);
 }
+
+#endif
