@@ -134,7 +134,7 @@ TABLE = [
     # ---- pooling ----
     Kernel("max_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("max_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
-    Kernel("max_pool2d_indices", "pooling"),
+    Kernel("max_pool2d_indices", "pooling", simd=("int32",), jit=("int32",)),
     Kernel("avg_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("avg_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     # ---- embedding ----

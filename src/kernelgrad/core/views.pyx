@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from kernelgrad.core.array cimport (Array, Storage, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, MAX_DIMS, contiguous as contiguous_copy,
                                     channels_last as channels_last_copy, copy_into, itemsize_of, new_array, new_like, same_shape,
                                     shape_tuple, view_of)
-from kernelgrad.core.array import zero_
+from kernelgrad.core.array import dtype, zero_
 from kernelgrad.core.callers cimport sum_to
 from kernelgrad.core.callers import result_type, to_dtype
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
@@ -212,9 +212,12 @@ cdef Array recorded_reshape(Array x, Array y):
     return y
 
 
-def reshape(Array x, shape):
+def reshape(Array input not None, *shape):
     """The elements of `x`, in C order, under another shape (one size may be -1). A view of x's memory where strides allow
     it, a copy otherwise. RuntimeError if the sizes differ."""
+    cdef Array x = input
+    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
+        shape = shape[0]
     cdef int64_t dims[8]
     cdef int nd = read_sizes(x, shape, dims)
     if x.layout & CONTIGUOUS:
@@ -222,11 +225,16 @@ def reshape(Array x, shape):
     return recorded_reshape(x, reshape_plain(x, nd, dims))
 
 
-def view(Array x, shape):
+def view(Array input not None, *shape):
     """As reshape, but RuntimeError where strides would demand a copy; a 4-d tensor in channels_last memory, which
     kernelgrad's layers make unasked, is copied all the same."""
+    cdef Array x = input
+    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
+        shape = shape[0]
     cdef int64_t dims[8]
     cdef int64_t strides[8]
+    if len(shape) == 1 and isinstance(shape[0], dtype):
+        raise NotImplementedError("view(dtype): reading memory as another dtype is not supported; use .to(dtype) to convert values")
     cdef int nd = read_sizes(x, shape, dims)
     if x.layout & CONTIGUOUS:
         return recorded_reshape(x, row_major(x, nd, dims))
@@ -236,8 +244,9 @@ def view(Array x, shape):
                        "contiguous subspaces). Use .reshape(...) instead.")
 
 
-def flatten(Array x, int start_dim=0, int end_dim=-1):
+def flatten(Array input not None, int start_dim=0, int end_dim=-1):
     """Dimensions start_dim .. end_dim made one; `x` itself if that changes nothing."""
+    cdef Array x = input
     cdef int64_t dims[8]
     cdef int i, nd = 0
     cdef int64_t n = 1
@@ -276,12 +285,15 @@ def normalize_dim(int64_t dim, int nd):
     return dim_of(dim, nd)
 
 
-def permute(Array x, dims):
+def permute(Array input not None, *dims):
     """A view with the dimensions in the given order."""
+    cdef Array x = input
+    if len(dims) == 1 and type(dims[0]) is not int and hasattr(dims[0], "__len__"):   # one tuple in place of several ints
+        dims = dims[0]
     cdef Plan plan
     cdef int i, d, seen = 0
     if len(dims) != x.nd:
-        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
+        raise RuntimeError(f"permute(): number of dimensions in the tensor input does not match the length of the desired ordering "
                            f"of dimensions i.e. input.dim() = {x.nd} is not equal to len(dims) = {len(dims)}")
     identity(&plan, x)
     for i in range(x.nd):
@@ -294,8 +306,9 @@ def permute(Array x, dims):
     return view_by_plan(x, &plan, "PermuteBackward")
 
 
-def transpose(Array x, int64_t dim0, int64_t dim1):
+def transpose(Array input not None, int64_t dim0, int64_t dim1):
     """A view with two dimensions exchanged."""
+    cdef Array x = input
     cdef Plan plan
     cdef int a = dim_of(dim0, x.nd), b = dim_of(dim1, x.nd)
     identity(&plan, x)
@@ -305,8 +318,9 @@ def transpose(Array x, int64_t dim0, int64_t dim1):
     return view_by_plan(x, &plan, "TransposeBackward")
 
 
-def unsqueeze(Array x, int64_t dim):
+def unsqueeze(Array input not None, int64_t dim):
     """A view with a new dimension of size 1 before `dim`."""
+    cdef Array x = input
     cdef Plan plan
     cdef int at = dim_of(dim, x.nd + 1), j
     if x.nd == MAX_DIMS:
@@ -321,8 +335,9 @@ def unsqueeze(Array x, int64_t dim):
     return view_by_plan(x, &plan, "UnsqueezeBackward")
 
 
-def squeeze(Array x, dim=None):
+def squeeze(Array input not None, dim=None):
     """A view without the dimensions of size 1: all of them, or those among `dim` (an int or a tuple)."""
+    cdef Array x = input
     cdef Plan plan
     cdef int i, drop = 0
     if dim is None:
@@ -343,8 +358,9 @@ def squeeze(Array x, dim=None):
     return view_by_plan(x, &plan, "SqueezeBackward")
 
 
-def select(Array x, int64_t dim, int64_t index):
+def select(Array input not None, int64_t dim, int64_t index):
     """A view of one slice of `dim`, which disappears."""
+    cdef Array x = input
     cdef Plan plan
     cdef int d, i
     if x.nd == 0:
@@ -362,8 +378,9 @@ def select(Array x, int64_t dim, int64_t index):
     return view_by_plan(x, &plan, "SelectBackward")
 
 
-def narrow(Array x, int64_t dim, int64_t start, int64_t length):
+def narrow(Array input not None, int64_t dim, int64_t start, int64_t length):
     """A view of `length` slices of `dim` from `start` on."""
+    cdef Array x = input
     cdef Plan plan
     cdef int d
     if x.nd == 0:
@@ -457,8 +474,9 @@ cdef Array index_one(Array x, object item):
     return view_by_plan(x, &plan, "SelectBackward")
 
 
-def index_basic(Array x, index):
+def index_basic(Array input not None, index):
     """The view x[index] if `index` has only ints, slices, None and Ellipsis; None if it has anything else."""
+    cdef Array x = input
     cdef Plan plan
     cdef int d = 0, i, used = 0
     cdef bint dots = False
@@ -537,8 +555,11 @@ cdef class ExpandNode(Node):
         return send(self, 0, sum_to(self.grad, self.nd, self.dims), False)
 
 
-def expand(Array x, shape):
+def expand(Array input not None, *shape):
     """A view that repeats dimensions of size 1 (and adds leading ones) without copying; -1 keeps a size."""
+    cdef Array x = input
+    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
+        shape = shape[0]
     cdef int64_t dims[8]
     cdef int64_t strides[8]
     cdef int nd = len(shape), i, j
@@ -759,16 +780,18 @@ cdef tuple parts_of(Array x, int dim, tuple sizes, int count, bint drop):
     return tuple(parts)
 
 
-def unbind(Array x, int64_t dim=0):
+def unbind(Array input not None, int64_t dim=0):
     """Tuple of views, one for each slice of `dim`."""
+    cdef Array x = input
     if x.nd == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     cdef int d = dim_of(dim, x.nd)
     return parts_of(x, d, None, <int>x.dims[d], True)
 
 
-def split_sizes(Array x, tuple sizes, int64_t dim):
+def split_sizes(Array input not None, tuple sizes, int64_t dim):
     """Tuple of views of the given sizes along `dim`; the caller has checked that they add up."""
+    cdef Array x = input
     return parts_of(x, dim_of(dim, x.nd), sizes, len(sizes), False)
 
 
@@ -794,11 +817,16 @@ cdef Array passing(Array x, Array y, str label):
     return y
 
 
-def contiguous(Array x):
-    """`x` itself if it is in C order, else a copy that is, recorded."""
+def contiguous(Array input not None, memory_format=None):
+    """`input` itself if it is in C order, else a copy that is, recorded. Of memory formats kernelgrad chooses: channels_last, which
+    layers make unasked, may be named too."""
+    cdef Array x = input
+    if memory_format is not None and str(memory_format).endswith("channels_last"):
+        return passing(x, channels_last_copy(x), "CloneBackward")
     return passing(x, contiguous_copy(x), "CloneBackward")
 
 
-def channels_last(Array x):
+def channels_last(Array input not None):
     """`x` itself if its memory is N, H, W, C, else a copy that is, recorded; 4-d."""
+    cdef Array x = input
     return passing(x, channels_last_copy(x), "CloneBackward")
