@@ -21,6 +21,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+/* Under AddressSanitizer the rest of a block beyond the bytes asked for is fenced off, so that an overrun shows. */
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, nbytes) ((void)(p), (void)(nbytes))
+#define ASAN_UNPOISON_MEMORY_REGION(p, nbytes) ((void)(p), (void)(nbytes))
+#endif
+
 #define SMALL_CLASSES 64 /* up to 64 KB: 8 multiples of 64, then 7 octaves of 8 */
 #define CLASSES (8 + (47 - 9) * 8)
 #define MOST ((size_t)1 << 47)  /* more than an address space has */
@@ -248,6 +256,11 @@ static __attribute__((noinline)) void free_slowly(void *p, int class) {
 
 /* ---- The interface ---- */
 
+static inline void *fenced(void *p, size_t nbytes, int class) {
+    if (p) ASAN_POISON_MEMORY_REGION((char *)p + nbytes, class_bytes(class) - nbytes);
+    return p;
+}
+
 void *kg_alloc(size_t nbytes) {
     if (nbytes > MOST) return NULL;
     int class = class_of(nbytes);
@@ -257,16 +270,17 @@ void *kg_alloc(size_t nbytes) {
         if (p) {
             count(&f->live, (int64_t)class_bytes(class));
             count(&f->allocations, 1);
-            return p;
+            return fenced(p, nbytes, class);
         }
     }
-    return alloc_slowly(class);
+    return fenced(alloc_slowly(class), nbytes, class);
 }
 
 void kg_free(void *p, size_t nbytes) {
     if (!p) return;
     int class = class_of(nbytes);
     struct front *f = own;
+    ASAN_UNPOISON_MEMORY_REGION(p, class_bytes(class));
     if (f && class < SMALL_CLASSES && f->stacks[class].count < front_limit(class)) {
         count(&f->live, -(int64_t)class_bytes(class));
         push(&f->stacks[class], p);
