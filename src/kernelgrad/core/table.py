@@ -157,4 +157,8 @@ TABLE = [
     Kernel("adagrad_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("adadelta_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("scale_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
+    # ---- matmul ----
+    Kernel("gemm", "matmul", simd=FLOATS, jit=FLOATS, cuda=FLOATS, whole=True),
+    Kernel("gemm_pack_b", "matmul", simd=F32),
+    Kernel("column_sum", "matmul", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
 ]

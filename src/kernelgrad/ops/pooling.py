@@ -1,0 +1,275 @@
+"""Pooling. Axes: N batch, C channels, H W space. Outputs and gradients keep the memory layout of the input, NHWC or NCHW."""
+
+from kernelgrad.core import Array, Function, channels_last, contiguous, empty, int32, int64, kernel
+from kernelgrad.core.views import squeeze, unsqueeze
+
+max_forward = kernel("max_pool2d_forward")
+max_backward = kernel("max_pool2d_backward")
+max_indices = kernel("max_pool2d_indices")
+avg_forward = kernel("avg_pool2d_forward")
+avg_backward = kernel("avg_pool2d_backward")
+
+
+def in_layout(x, nhwc):
+    return channels_last(x) if nhwc else contiguous(x)
+
+
+def images(shape, nhwc):
+    """How the kernels see memory: (images, channels); NCHW is N C images of one channel."""
+    return (shape[0], shape[1]) if nhwc else (shape[0] * shape[1], 1)
+
+
+class MaxPool2d(Function):
+    """Keeps which tap of each window was the maximum (int32), not x."""
+
+    @staticmethod
+    def forward(ctx, x, geometry, return_indices):
+        n, c, h, w = x.shape
+        oh, ow = geometry[:2]
+        nhwc = x.is_channels_last() or (c > 1 and x.stride()[1] == 1)
+        x = in_layout(x, nhwc)
+        count, channels = images(x.shape, nhwc)
+        out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
+        keep = ctx.needs_input_grad[0] or return_indices
+        taps = empty((n, c, oh, ow), int32, x.device, channels_last=nhwc) if keep else None
+        max_forward((x, out, taps), (count * oh, h, w, channels, *geometry, keep))
+        ctx.save_for_backward(taps)
+        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, geometry
+        if not return_indices:
+            return out
+        indices = empty((n, c, oh, ow), int64, x.device, channels_last=nhwc)
+        max_indices((taps, indices), (count * oh, h, w, channels, *geometry))
+        ctx.mark_non_differentiable(indices)
+        return out, indices
+
+    @staticmethod
+    def backward(ctx, grad_out, *_):
+        (taps,) = ctx.saved_tensors
+        grad_out = in_layout(grad_out, ctx.nhwc)
+        grad_x = empty(ctx.shape, grad_out.dtype, grad_out.device, channels_last=ctx.nhwc)
+        (count, channels), (h, w) = images(ctx.shape, ctx.nhwc), ctx.shape[2:]
+        max_backward((grad_out, taps, grad_x), (count * h, h, w, channels, *ctx.geometry))
+        return grad_x, None, None
+
+
+class AvgPool2d(Function):
+    """Keeps nothing but shapes."""
+
+    @staticmethod
+    def forward(ctx, x, geometry):
+        n, c, h, w = x.shape
+        oh, ow = geometry[:2]
+        nhwc = x.is_channels_last() or (c > 1 and x.stride()[1] == 1)
+        x = in_layout(x, nhwc)
+        count, channels = images(x.shape, nhwc)
+        out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
+        avg_forward((x, out), (count * oh, h, w, channels, *geometry))
+        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, geometry
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        grad_out = in_layout(grad_out, ctx.nhwc)
+        grad_x = empty(ctx.shape, grad_out.dtype, grad_out.device, channels_last=ctx.nhwc)
+        (count, channels), (h, w) = images(ctx.shape, ctx.nhwc), ctx.shape[2:]
+        avg_backward((grad_out, grad_x), (count * h, h, w, channels, *ctx.geometry))
+        return grad_x, None
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Largest value of each window: ``out[n, c, y, x] = max over i, j of input[n, c, y s + i d - p, ...]``, padding as -inf.
+
+    Parameters
+    ----------
+    input : Tensor of shape (N, C, H, W) or (C, H, W), any real dtype, NHWC or NCHW memory
+    kernel_size, stride, padding, dilation : int or pair of ints; stride defaults to kernel_size
+    ceil_mode : let windows hang over the far edge, as long as they start on the image or the padding before it
+    return_indices : also return where each maximum is, as int64 flat indices y W + x into the plane
+
+    Returns
+    -------
+    Tensor of shape (N, C, OH, OW) or (C, OH, OW) in the layout of `input`; with the indices behind it if asked for. A nan in a
+    window wins, of equal values the first. Backward keeps one int32 per output.
+
+    Raises
+    ------
+    RuntimeError
+        If the input is not 3-d or 4-d, a parameter is out of range, or the output would be empty.
+    """
+    return max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Largest value of each window of (N, C, L) or (C, L). See `max_pool2d`."""
+    return max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
+    """Mean of each window.
+
+    Parameters
+    ----------
+    input : Tensor of shape (N, C, H, W) or (C, H, W), float32 or float64, NHWC or NCHW memory
+    kernel_size, stride, padding : int or pair of ints; stride defaults to kernel_size
+    ceil_mode : let windows hang over the far edge, as long as they start on the image or the padding before it
+    count_include_pad : divide by the number of taps on image and padding, else by those on the image
+    divisor_override : divide by this instead
+
+    Returns
+    -------
+    Tensor of shape (N, C, OH, OW) or (C, OH, OW) in the layout of `input`. Backward keeps nothing.
+
+    Raises
+    ------
+    RuntimeError
+        If the input is not 3-d or 4-d, a parameter is out of range, or the output would be empty.
+    """
+    return avg_pool(
+        "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """Mean of each window of (N, C, L) or (C, L). See `avg_pool2d`."""
+    return avg_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def adaptive_avg_pool2d(input, output_size):
+    """Mean over an even partition into windows: row y of the output covers rows floor(y H / OH) to ceil((y + 1) H / OH).
+
+    Parameters
+    ----------
+    input : Tensor of shape (N, C, H, W) or (C, H, W), float32 or float64, NHWC or NCHW memory
+    output_size : int or pair of ints; None keeps that size of the input
+
+    Returns
+    -------
+    Tensor of shape (N, C, *output_size) or (C, *output_size) in the layout of `input`. Backward keeps nothing.
+    """
+    op = "adaptive_avg_pool2d"
+    check(op, input, 2, floating=True)
+    return pooled(AvgPool2d, 2, input, (*adaptive(op, input, output_size, 2), 0, 0))
+
+
+def adaptive_avg_pool1d(input, output_size):
+    """Mean over an even partition of (N, C, L) or (C, L). See `adaptive_avg_pool2d`."""
+    op = "adaptive_avg_pool1d"
+    check(op, input, 1, floating=True)
+    return pooled(AvgPool2d, 1, input, (*adaptive(op, input, output_size, 1), 0, 0))
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """Largest value over an even partition into windows. See `adaptive_avg_pool2d` for the windows, `max_pool2d` for the rest."""
+    op = "adaptive_max_pool2d"
+    check(op, input, 2)
+    return pooled(MaxPool2d, 2, input, adaptive(op, input, output_size, 2), bool(return_indices))
+
+
+def adaptive_max_pool1d(input, output_size, return_indices=False):
+    """Largest value over an even partition of (N, C, L) or (C, L). See `adaptive_max_pool2d`."""
+    op = "adaptive_max_pool1d"
+    check(op, input, 1)
+    return pooled(MaxPool2d, 1, input, adaptive(op, input, output_size, 1), bool(return_indices))
+
+
+# ---- Checks and geometry. All functions below speak of two dimensions; one dimension has a height of 1. ----
+
+
+def pooled(function, dims, x, *rest):
+    """Apply a 2-d Function to input of one or two dimensions, batched or not."""
+    batched = x.ndim == dims + 2
+    if not batched:
+        x = unsqueeze(x, 0)
+    if dims == 1:
+        x = unsqueeze(x, 2)
+    result = function.apply(x, *rest)
+    parts = result if isinstance(result, tuple) else (result,)
+    if dims == 1:
+        parts = tuple(squeeze(y, 2) for y in parts)
+    if not batched:
+        parts = tuple(squeeze(y, 0) for y in parts)
+    return parts if isinstance(result, tuple) else parts[0]
+
+
+def check(op, x, dims, floating=False):
+    if not isinstance(x, Array):
+        raise TypeError(f"{op}: expected input to be a Tensor, got {type(x).__name__}")
+    if x.ndim not in (dims + 1, dims + 2) or 0 in x.shape[-dims - 1 :]:
+        raise RuntimeError(
+            f"{op}: Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+            f"but got: {list(x.shape)}"
+        )
+    if floating and not x.dtype.is_floating_point:
+        raise RuntimeError(f"{op}: not implemented for {x.dtype}; convert with .float()")
+
+
+def numbers(op, name, value, dims):
+    values = list(value) if isinstance(value, (tuple, list)) else [value] * dims
+    if len(values) == 1:
+        values *= dims
+    if len(values) != dims or not all(hasattr(v, "__index__") for v in values):
+        kind = RuntimeError if len(values) != dims else TypeError
+        raise kind(f"{op}: {name} must either be a single int, or a tuple of {dims} ints, got {value!r}")
+    return [v.__index__() for v in values]
+
+
+def adaptive(op, x, output_size, dims):
+    """(OH, OW, kernel, stride, padding, dilation, adaptive = 1); kernel: the widest window."""
+    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * dims
+    sizes = (
+        [n if o is None else o for n, o in zip(x.shape[-dims:], sizes, strict=False)] if len(sizes) == dims else sizes
+    )
+    out = numbers(op, "output_size", sizes, dims)
+    if min(out) < 0:
+        raise RuntimeError(f"{op}: elements of output_size must be greater than or equal to 0 but received {out}")
+    widest = [n // max(o, 1) + 2 for n, o in zip(x.shape[-dims:], out, strict=True)]
+    if dims == 1:
+        out, widest = [1, *out], [1, *widest]
+    return (*out, *widest, 1, 1, 0, 0, 1, 1, 1)
+
+
+def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
+    """(OH, OW, kernel, stride, padding, dilation, adaptive = 0)."""
+    kernel_size, padding = numbers(op, "kernel_size", kernel_size, dims), numbers(op, "padding", padding, dims)
+    stride = kernel_size if stride is None or stride == () else numbers(op, "stride", stride, dims)
+    dilation = numbers(op, "dilation", dilation, dims)
+    for name, values in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
+        if min(values) < 1:
+            raise RuntimeError(f"{op}: {name} should be greater than zero, but got {tuple(values)}")
+    out = []
+    for n, k, s, p, d in zip(x.shape[-dims:], kernel_size, stride, padding, dilation, strict=True):
+        reach = d * (k - 1) + 1
+        if p < 0 or p > reach // 2:
+            raise RuntimeError(
+                f"{op}: padding should be at least 0 and at most half of effective kernel size, but got pad={p}, "
+                f"kernel_size={k} and dilation={d}"
+            )
+        size = (n + 2 * p - reach + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (size - 1) * s >= n + p:  # the last window must start on the image or the padding before it
+            size -= 1
+        out.append(size)
+    if min(out) < 1:
+        raise RuntimeError(
+            f"{op}: Given input size: {tuple(x.shape[-dims - 1 :])}. Calculated output size: {tuple(out)}. Output size is too small"
+        )
+    if dims == 1:
+        out, kernel_size, stride, padding, dilation = (
+            [first, *v] for first, v in zip((1, 1, 1, 0, 1), (out, kernel_size, stride, padding, dilation), strict=True)
+        )
+    return (*out, *kernel_size, *stride, *padding, *dilation, 0)
+
+
+def max_pool(op, dims, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+    check(op, x, dims)
+    g = geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims)
+    return pooled(MaxPool2d, dims, x, g, bool(return_indices))
+
+
+def avg_pool(op, dims, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    check(op, x, dims, floating=True)
+    if divisor_override is not None and divisor_override == 0:
+        raise RuntimeError(f"{op}: divisor must be not zero")
+    g = geometry(op, x, kernel_size, stride, padding, 1, ceil_mode, dims)
+    return pooled(AvgPool2d, dims, x, (*g, bool(count_include_pad), divisor_override or 0))
