@@ -7,6 +7,10 @@ Weights keep PyTorch's layout (K, C / groups, kh, kw) and are packed or transfor
 from kernelgrad.core import Array, Function, channels_last, contiguous, empty, float32, float64, kernel
 from kernelgrad.core.views import squeeze, unsqueeze
 
+__all__ = [
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "get_conv_precision", "set_conv_precision",
+]  # fmt: skip
+
 forward_kernel = kernel("conv2d_forward")
 data_kernel = kernel("conv2d_backward_data")
 weight_kernel = kernel("conv2d_backward_weight")

@@ -32,8 +32,13 @@ from kernelgrad.core import (
     uint8,
 )
 from kernelgrad.core import contiguous as plain_contiguous
-from kernelgrad.core.views import contiguous, expand, index_basic, permute, reshape
-from kernelgrad.ops.gather import TakeRows, checked_index
+from kernelgrad.core.views import contiguous, expand, index_basic, normalize_dim, permute, reshape
+from kernelgrad.ops.gathering import TakeRows, _copied, checked_index, index_add, index_select, scatter, scatter_add
+
+__all__ = [
+    "argwhere", "getitem", "index_add_", "index_copy", "index_copy_", "index_fill", "index_fill_", "index_put", "index_put_", "masked_fill",
+    "masked_select", "nonzero", "scatter_", "scatter_add_", "setitem", "slice_scatter", "take",
+]  # fmt: skip
 
 _masked_fill = kernel("masked_fill_forward")
 _ALL = slice(None)
@@ -42,7 +47,7 @@ _ALL = slice(None)
 def getitem(x, index):
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where index tensors, lists or masks take part."""
     y = index_basic(x, index)
-    return take(x, index) if y is None else y
+    return take_at(x, index) if y is None else y
 
 
 # ---- Reading an index ----
@@ -157,7 +162,7 @@ def flat_positions(shape, advanced):
 # ---- Taking ----
 
 
-def take(x, index):
+def take_at(x, index):
     """x[index] where index holds at least one tensor, list or mask."""
     v, advanced = parse(x, index)
     dims = list(advanced)
@@ -290,12 +295,10 @@ def put_at(v, advanced, value):
 def index_put(input, indices, values, accumulate=False):
     """A copy of `input` with ``out[indices] = values``; with `accumulate` they are added, duplicates too, in order."""
     out = contiguous(input)
-    out = copy_recorded(input) if out is input else out
+    out = _copied(input) if out is input else out
     if not accumulate:
         setitem(out, tuple(indices), values)
         return out
-    from kernelgrad.ops.gather import index_add
-
     v, advanced = parse(out, tuple(indices))
     dims = list(advanced)
     order = dims + [d for d in range(v.ndim) if d not in advanced]
@@ -310,12 +313,6 @@ def index_put(input, indices, values, accumulate=False):
     added = index_add(rows, 0, reshape(positions, (-1,)), reshape(values, (-1, *rest)))
     back = [order.index(d) for d in range(v.ndim)]
     return contiguous(permute(reshape(added, tuple(shape[d] for d in order)), back))
-
-
-def copy_recorded(x):
-    from kernelgrad.core.views import cat
-
-    return cat([x]) if x.ndim else reshape(cat([reshape(x, (1,))]), ())
 
 
 class SliceScatter(Function):
@@ -404,8 +401,6 @@ def argwhere(input):
 
 def index_fill(input, dim, index, value):
     """A copy of `input` with `value` in the slices of `dim` that `index` names."""
-    from kernelgrad.core.views import normalize_dim
-
     dim = normalize_dim(dim, input.ndim)
     hit = np.zeros(input.shape[dim], bool)
     hit[as_numpy(plain_contiguous(checked_index(index, input.shape[dim], dim=dim)))] = True
@@ -413,6 +408,52 @@ def index_fill(input, dim, index, value):
     return masked_fill(input, move(mask, input.device), value)
 
 
-def as_index(value):
-    """An int64 Array of whatever an index may be made of."""
-    return to_dtype(index_array(value), int64)
+def take(input, index):
+    """Elements of the flattened `input` at `index`, in the shape of `index`."""
+    return reshape(index_select(reshape(input, (-1,)), 0, reshape(index, (-1,))), index.shape)
+
+
+def index_copy(input, dim, index, source):
+    """A copy of `input` whose slices of `dim` that `index` names are those of `source`; of equal indices the last one stays."""
+    dim = normalize_dim(dim, input.ndim)
+    expected = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
+    if source.shape != expected:
+        raise RuntimeError(f"index_copy_(): source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices")
+    out = _copied(input)
+    setitem(out, (*(_ALL,) * dim, index), source)
+    return out
+
+
+# ---- The in-place forms ----
+
+
+class Assign(Function):
+    """x becomes new, in place and in the graph."""
+
+    @staticmethod
+    def forward(ctx, x, new):
+        ctx.mark_dirty(x)
+        return copy_(x, new)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        return None, grad_out
+
+
+def in_place(op):
+    def method(input, *args, **kwargs):
+        check_writable(input, op.__name__)
+        new = op(input, *args, **kwargs)
+        if not new.requires_grad:
+            return copy_(input, new)
+        if input._is_view:
+            raise NotImplementedError(f"{op.__name__}_: changing a view that becomes part of a graph is not supported; use {op.__name__}")
+        return Assign.apply(input, new)
+
+    method.__name__ = method.__qualname__ = op.__name__ + "_"
+    method.__doc__ = f"`{op.__name__}` in place; returns the tensor."
+    return method
+
+
+scatter_, scatter_add_, index_add_ = in_place(scatter), in_place(scatter_add), in_place(index_add)
+index_fill_, index_copy_, index_put_ = in_place(index_fill), in_place(index_copy), in_place(index_put)

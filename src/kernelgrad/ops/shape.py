@@ -7,13 +7,16 @@ Views share memory (and its version) with their input; gradients flow through th
 import math
 import operator
 
-from kernelgrad.core import Array, as_strided
+import numpy as np
+
+from kernelgrad.core import Array, Function, as_strided, copy_, empty, fill_, from_numpy, zeros
 from kernelgrad.core.views import (
     cat,
     channels_last,
     contiguous,
     expand,
     flatten,
+    index_basic,
     narrow,
     normalize_dim,
     permute,
@@ -27,11 +30,12 @@ from kernelgrad.core.views import (
     unsqueeze,
     view,
 )
+from kernelgrad.ops.gathering import diagonal_by_index, index_select
 
 __all__ = [
     "atleast_1d", "atleast_2d", "broadcast_tensors", "broadcast_to", "cat", "channels_last", "chunk", "concat", "contiguous", "diagonal",
-    "dstack", "expand", "expand_as", "flatten", "hstack", "movedim", "narrow", "permute", "ravel", "repeat", "reshape", "select", "split",
-    "squeeze", "stack", "swapaxes", "t", "tensor_split", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view", "vstack",
+    "dstack", "expand", "expand_as", "flatten", "hstack", "movedim", "narrow", "pad", "permute", "ravel", "repeat", "reshape", "reshape_as", "select", "split",
+    "squeeze", "stack", "swapaxes", "t", "tensor_split", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as", "vstack",
 ]  # fmt: skip
 
 concat = cat
@@ -85,6 +89,16 @@ def movedim(input, source, destination):
 def broadcast_to(input, shape):
     """A view of `input` with stretched dimensions of size 1."""
     return expand(input, shape)
+
+
+def reshape_as(input, other):
+    """`reshape` to the shape of `other`."""
+    return reshape(input, other.shape)
+
+
+def view_as(input, other):
+    """`view` with the shape of `other`."""
+    return view(input, other.shape)
 
 
 def expand_as(input, other):
@@ -186,9 +200,14 @@ def dstack(tensors):
     return cat([unsqueeze(atleast_2d(x), -1) if x.ndim < 3 else x for x in tensors], 2)
 
 
-def repeat(input, sizes):
+def sizes_of(arguments):
+    """Ints given one by one or as one tuple."""
+    return tuple(arguments[0]) if len(arguments) == 1 and not isinstance(arguments[0], int) else arguments
+
+
+def repeat(input, *sizes):
     """Copies of `input` side by side, ``sizes[i]`` times along dimension i; leading new dimensions are allowed."""
-    sizes = tuple(sizes)
+    sizes = sizes_of(sizes)
     if len(sizes) < input.ndim:
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: "
@@ -203,12 +222,96 @@ def repeat(input, sizes):
             shape = out.shape
             wide = (*shape[:dim], times, *shape[dim:])
             out = reshape(expand(unsqueeze(out, dim), wide), (*shape[:dim], times * shape[dim], *shape[dim + 1 :]))
-    return out if out is not input else contiguous(input)
+    return clone_of(out) if out.shares_storage(input) else out
 
 
-def tile(input, dims):
+def clone_of(x):
+    """A recorded copy in C order."""
+    return cat([x]) if x.ndim else reshape(cat([reshape(x, (1,))]), ())
+
+
+def tile(input, *dims):
     """`repeat`, with missing leading entries of `dims` taken as 1."""
+    dims = sizes_of(dims)
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
+
+
+# ---- Padding ----
+
+
+class ConstantPad(Function):
+    """x in the middle (or, for negative widths, a part of x) of a block of one value."""
+
+    @staticmethod
+    def forward(ctx, x, widths, value):
+        shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
+        ctx.inside = tuple(slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, widths, strict=True))
+        ctx.kept = tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))
+        ctx.shape, ctx.nhwc = x.shape, x.ndim == 4 and x.is_channels_last() and not x.is_contiguous()
+        out = fill_(empty(shape, x.dtype, x.device, ctx.nhwc), value)
+        if x.numel() and out.numel():
+            copy_(index_basic(out, ctx.inside), index_basic(x, ctx.kept))
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        part = index_basic(grad_out, ctx.inside)
+        if part.shape == ctx.shape:
+            return part, None, None
+        grad_x = zeros(ctx.shape, grad_out.dtype, grad_out.device, ctx.nhwc)
+        if part.numel() and grad_x.numel():
+            copy_(index_basic(grad_x, ctx.kept), part)
+        return grad_x, None, None
+
+
+def reflected(n, a, b):
+    return n - 1 - np.abs(np.abs(np.arange(-a, n + b)) - (n - 1))
+
+
+PAD_INDEX = {  # positions in 0 .. n-1 for each of a + n + b places
+    "reflect": reflected,
+    "replicate": lambda n, a, b: np.clip(np.arange(-a, n + b), 0, n - 1),
+    "circular": lambda n, a, b: np.arange(-a, n + b) % n,
+}
+
+
+def pad(input, pad, mode="constant", value=None):
+    """`input` with `pad` places added before and behind its last dimensions, last dimension first: (left, right, top, bottom, ..).
+
+    Parameters
+    ----------
+    pad : even number of ints; negative ones cut off
+    mode : "constant" (with `value`, default 0), "reflect", "replicate" or "circular"
+    """
+    pad = tuple(operator.index(p) for p in pad)
+    if len(pad) % 2:
+        raise RuntimeError(f"Padding length must be divisible by 2, got {len(pad)}")
+    if len(pad) // 2 > input.ndim:
+        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of dimension {input.ndim}")  # fmt: skip
+    widths = [(0, 0)] * (input.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    for d, (a, b) in enumerate(widths):
+        if input.shape[d] + a + b < 0:
+            raise RuntimeError(f"The input size {input.shape[d]}, plus negative padding {a} and {b}, resulted in a negative output size in dimension {d}, which is invalid.")  # fmt: skip
+    if mode == "constant":
+        return ConstantPad.apply(input, widths, 0 if value is None else value)
+    if mode not in PAD_INDEX:
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if value is not None:
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    out = input
+    for d, (a, b) in enumerate(widths):
+        n = input.shape[d]
+        if a == 0 and b == 0:
+            continue
+        if mode != "replicate" and max(a, b) > (n - 1 if mode == "reflect" else n):
+            raise RuntimeError(
+                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the corresponding input dimension for mode "
+                f"{mode!r}, but got: padding ({a}, {b}) at dimension {d} of input {list(input.shape)}"
+            )
+        if n == 0:
+            raise RuntimeError(f"pad: mode {mode!r} cannot pad dimension {d} of size 0")
+        out = index_select(out, d, from_numpy(PAD_INDEX[mode](n, a, b)))
+    return out if out is not input else clone_of(input)
 
 
 # ---- Views along two dimensions ----
@@ -220,8 +323,6 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
     if dim1 == dim2:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     if input.requires_grad:
-        from kernelgrad.ops.gather import diagonal_by_index
-
         return diagonal_by_index(input, offset, dim1, dim2)
     rows, columns = input.shape[dim1] + min(offset, 0), input.shape[dim2] - max(offset, 0)
     stride = input.stride()

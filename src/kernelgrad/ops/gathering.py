@@ -11,6 +11,7 @@ import numpy as np
 from kernelgrad.core import (
     Array,
     Function,
+    as_strided,
     copy,
     copy_,
     empty,
@@ -24,6 +25,11 @@ from kernelgrad.core import (
 )
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import cat, contiguous, expand, narrow, normalize_dim, permute, reshape
+
+__all__ = [
+    "diag", "diag_embed", "flip", "fliplr", "flipud", "gather", "index_add", "index_select", "repeat_interleave", "roll", "scatter",
+    "scatter_add", "take_along_dim", "tril", "triu",
+]  # fmt: skip
 
 _take = kernel("embedding_forward")
 _add_rows = kernel("embedding_backward")
@@ -314,9 +320,9 @@ def take_along_dim(input, indices, dim=None):
 # ---- Reorderings that are index_select with a computed index ----
 
 
-def flip(input, dims):
+def flip(input, *dims):
     """A copy with the order of elements reversed along `dims` (views of negative stride do not exist, as in PyTorch)."""
-    dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    dims = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
     dims = [normalize_dim(d, input.ndim) for d in dims]
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"flip: dim appears multiple times in the list of dims {dims}")
@@ -436,9 +442,9 @@ class DiagEmbed(Function):
 
 
 def diagonal_view(x, offset):
-    from kernelgrad.ops.shape import diagonal
-
-    return diagonal(x, offset, -2, -1)
+    stride, n = x.stride(), x.shape[-1] - abs(offset)
+    start = offset * stride[-1] if offset >= 0 else -offset * stride[-2]
+    return as_strided(x, (*x.shape[:-2], n), (*stride[:-2], stride[-2] + stride[-1]), start)
 
 
 def diag_embed(input, offset=0):
