@@ -1,13 +1,13 @@
-"""Activation layers: each is the function of the same name in `nn.functional`. Shape: (*) -> (*) unless said otherwise."""
+"""Activation layers: each is the function of the same name in `nn.functional`. Shape: (*) -> (*) unless said so."""
 
 from __future__ import annotations
 
-from ..core import empty
-from ..tensor import Tensor
-from . import functional as F
-from . import init as initial
-from .module import Module
-from .parameter import Parameter
+from kernelgrad.core import empty
+from kernelgrad.nn import functional as F
+from kernelgrad.nn import init as initial
+from kernelgrad.nn.module import Module
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.tensor import Tensor
 
 
 class _InPlace(Module):
@@ -36,7 +36,7 @@ class ReLU6(_InPlace):
 
 
 class SELU(_InPlace):
-    """``scale (max(x, 0) + min(alpha (exp(x) - 1), 0))``, its constants chosen so that activations normalise themselves.
+    """``scale (max(x, 0) + min(alpha (exp(x) - 1), 0))``, its constants such that activations normalise themselves.
 
     Klambauer et al. (2017), https://arxiv.org/abs/1706.02515
     """

@@ -1,4 +1,4 @@
-"""Modules that hold modules or parameters: `Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`."""
+"""Modules that hold other modules, or parameters, in a sequence or by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ..tensor import Tensor
-from .module import Module, indent
-from .parameter import Parameter
+from kernelgrad.nn.module import Module, indent
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class _Indexed(Module):
@@ -334,7 +337,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under `key`, or `default`."""
-        return self[key] if key in self else default
+        return getattr(self, key) if key in self._keys else default
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A new dict with `default` under every key."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import empty
-from ..tensor import Tensor
-from . import functional as F
-from . import init
-from .module import Module
-from .parameter import Parameter
+from kernelgrad.core import empty
+from kernelgrad.nn import functional as F
+from kernelgrad.nn import init
+from kernelgrad.nn.module import Module
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.tensor import Tensor
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -117,7 +117,18 @@ class _Conv(_ConvNd):
         dtype=None,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            0,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
 
@@ -157,7 +168,9 @@ class Conv3d(Module):
     """Not available: kernelgrad has convolutions over one and two dimensions."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("nn.Conv3d: convolutions over three dimensions are not supported; use Conv2d or Conv1d")
+        raise NotImplementedError(
+            "nn.Conv3d: convolutions over three dimensions are not supported; use Conv2d or Conv1d"
+        )
 
 
 class _ConvTranspose(_ConvNd):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..tensor import Tensor
-from . import functional as F
-from .module import Module
+from kernelgrad.nn import functional as F
+from kernelgrad.nn.module import Module
+from kernelgrad.tensor import Tensor
 
 
 class _Dropout(Module):

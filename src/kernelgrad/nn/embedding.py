@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING
 
-from ..core import empty, no_grad
-from ..tensor import Tensor
-from . import functional as F
-from . import init
-from .module import Module
-from .parameter import Parameter
+from kernelgrad.core import empty, no_grad
+from kernelgrad.nn import functional as F
+from kernelgrad.nn import init
+from kernelgrad.nn.module import Module
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Embedding(Module):

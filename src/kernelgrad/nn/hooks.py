@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core import Function
-from ..tensor import Tensor
+from kernelgrad.core import Function
+from kernelgrad.tensor import Tensor
 
 if TYPE_CHECKING:
-    from .module import Module
+    from kernelgrad.nn.module import Module
 
 _ids = itertools.count()
 

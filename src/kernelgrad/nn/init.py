@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core import empty, no_grad
-from ..tensor import Tensor, from_numpy
+from kernelgrad.core import empty, no_grad
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.tensor import Tensor
 
 LINEAR = (
     "linear",
@@ -62,7 +63,8 @@ def trunc_normal_(
     """Normal with `mean` and `std`, values outside [a, b] (absolute, not in units of `std`) drawn again."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
+            "The distribution of values may be incorrect.",
             stacklevel=2,
         )
     inside = (math.erf((b - mean) / std / math.sqrt(2)) - math.erf((a - mean) / std / math.sqrt(2))) / 2

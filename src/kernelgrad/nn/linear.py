@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core import empty
-from ..tensor import Tensor
-from . import functional as F
-from . import init
-from .module import Module
-from .parameter import Parameter
+from kernelgrad.core import empty
+from kernelgrad.nn import functional as F
+from kernelgrad.nn import init
+from kernelgrad.nn.module import Module
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.tensor import Tensor
 
 
 class Identity(Module):
@@ -52,7 +52,7 @@ class Linear(Module):
 
 
 class Bilinear(Module):
-    """``x1 @ weight[o] @ x2 + bias[o]`` for each output o. Shape: (*, in1_features), (*, in2_features) -> (*, out_features).
+    """``x1 @ weight[o] @ x2 + bias[o]`` for each output o. Shape: (*, in1_features), (*, in2_features) -> (*, out).
 
     Parameters: `weight` (out_features, in1_features, in2_features), `bias` (out_features,), both uniform in
     +-1 / sqrt(in1_features).
@@ -109,11 +109,14 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
         super().__init__()
         if not isinstance(unflattened_size, (tuple, list)):
-            raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}")
+            raise TypeError(
+                f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}"
+            )
         for i, size in enumerate(unflattened_size):
             if not isinstance(size, int):
                 raise TypeError(
-                    f"unflattened_size must be tuple of ints, but found element of type {type(size).__name__} at pos {i}"
+                    "unflattened_size must be tuple of ints, but found element of type "
+                    f"{type(size).__name__} at pos {i}"
                 )
         self.dim = dim
         self.unflattened_size = unflattened_size

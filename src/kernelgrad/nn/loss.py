@@ -8,10 +8,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from ..tensor import Tensor
-from . import functional as F
-from .distance import PairwiseDistance
-from .module import Module
+from kernelgrad.nn import functional as F
+from kernelgrad.nn.distance import PairwiseDistance
+from kernelgrad.nn.module import Module
+from kernelgrad.tensor import Tensor
 
 
 class _Loss(Module):
@@ -75,7 +75,10 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """``d ** 2 / 2`` where ``d = |input - target|`` is below `delta`, ``delta (d - delta / 2)`` above. Shape: (*), (*)."""
+    """``d ** 2 / 2`` where ``d = |input - target|`` is below `delta`, else ``delta (d - delta / 2)``.
+
+    Shape: (*), (*).
+    """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         if not isinstance(delta, (float, int)):
@@ -130,9 +133,7 @@ class NLLLoss(_WeightedLoss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(
-            input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
-        )
+        return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class BCELoss(_WeightedLoss):
@@ -267,7 +268,10 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """``sum over c != target of max(0, margin - input[target] + input[c]) ** p / C``. Shape: (N, C), (N,) of integers."""
+    """``sum over c != target of max(0, margin - input[target] + input[c]) ** p / C``.
+
+    Shape: (N, C), (N,) of classes.
+    """
 
     def __init__(
         self,

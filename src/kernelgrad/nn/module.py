@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ..core import dtype as DType
-from ..core import no_grad
-from ..tensor import Tensor
-from .hooks import Hook, RemovableHandle, add_hook, call_with_hooks
-from .parameter import Buffer, Parameter
-from .state_dict import StateDict
+from kernelgrad.core import dtype as DType
+from kernelgrad.core import no_grad
+from kernelgrad.nn.hooks import Hook, RemovableHandle, add_hook, call_with_hooks
+from kernelgrad.nn.parameter import Buffer, Parameter
+from kernelgrad.nn.state_dict import StateDict
+from kernelgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REGISTRIES = ("_parameters", "_buffers", "_modules")
 
@@ -43,7 +46,11 @@ class Registry(dict):
         self.update(other)
         return self
 
-    pop = MutableMapping.pop
+    def pop(self, name, *default):
+        if name in self:
+            self._owner().__dict__.pop(name, None)
+        return super().pop(name, *default)
+
     popitem = MutableMapping.popitem
     clear = MutableMapping.clear
     update = MutableMapping.update
@@ -107,8 +114,9 @@ class Module(StateDict):
                 )
             if param.grad_fn is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
-                    f"To express '{name}' as a function of another Tensor, compute the value in the forward() method."
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                    f"explicitly. To express '{name}' as a function of another Tensor, compute the value in the "
+                    "forward() method."
                 )
         self._parameters[name] = param
 
@@ -164,7 +172,9 @@ class Module(StateDict):
             self.register_parameter(name, value)
         elif name in own.get("_modules", ()):
             if value is not None:
-                raise TypeError(f"cannot assign '{_typename(value)}' as child module '{name}' (Module or None expected)")
+                raise TypeError(
+                    f"cannot assign '{_typename(value)}' as child module '{name}' (Module or None expected)"
+                )
             own["_modules"][name] = value
         elif isinstance(value, Buffer) or name in own.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
@@ -177,8 +187,9 @@ class Module(StateDict):
             else:
                 self.register_buffer(name, value, name not in self._non_persistent_buffers_set)
         elif name in REGISTRIES and name in own:
+            members = dict(value)
             own[name].clear()
-            own[name].update(value)
+            own[name].update(members)
         else:
             super().__setattr__(name, value)
 

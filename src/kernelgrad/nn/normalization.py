@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import empty
-from ..tensor import Tensor, ones, tensor, zeros
-from . import functional as F
-from . import init
-from .module import Module
-from .parameter import Parameter
+from kernelgrad.core import empty
+from kernelgrad.nn import functional as F
+from kernelgrad.nn import init
+from kernelgrad.nn.module import Module
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.ops.creation import ones, tensor, zeros
+from kernelgrad.tensor import Tensor
 
 
 class _NormBase(Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import empty
-from ..core.array import copy, rebind
-from ..tensor import Tensor
+from kernelgrad.core import empty
+from kernelgrad.core.array import copy, rebind
+from kernelgrad.tensor import Tensor
 
 
 class Parameter(Tensor):

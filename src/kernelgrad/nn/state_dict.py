@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..core import no_grad
-from ..tensor import Tensor, tensor
-from .hooks import Hook, RemovableHandle, add_hook
-from .parameter import Parameter
+from kernelgrad.core import no_grad
+from kernelgrad.nn.hooks import Hook, RemovableHandle, add_hook
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.ops.creation import tensor
+from kernelgrad.tensor import Tensor
 
 EXTRA_STATE = "_extra_state"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..tensor import Tensor
-from . import functional as F
-from .module import Module
+from kernelgrad.nn import functional as F
+from kernelgrad.nn.module import Module
+from kernelgrad.tensor import Tensor
 
 Size = int | Sequence[int]
 
@@ -118,13 +118,11 @@ class Unfold(Module):
         return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
 
     def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
-        )
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
 
 
 class Fold(Module):
-    """Sums columns back into the windows they came from. Shape: (N, C times window, windows) -> (N, C, *output_size)."""
+    """Sums columns back into the windows they came from. Shape: (N, C times window, count) -> (N, C, *output_size)."""
 
     def __init__(
         self, output_size: Size, kernel_size: Size, dilation: Size = 1, padding: Size = 0, stride: Size = 1

@@ -7,8 +7,10 @@ import types
 import warnings
 from collections.abc import Iterable
 
-from ...core import no_grad
-from ...tensor import Tensor, stack, tensor
+from kernelgrad.core import no_grad
+from kernelgrad.ops.creation import tensor
+from kernelgrad.ops.shape import stack
+from kernelgrad.tensor import Tensor
 
 
 @no_grad()
@@ -82,9 +84,7 @@ def clip_grad_norm_(
 
 
 @no_grad()
-def clip_grad_value_(
-    parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
-) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Bounds every element of every gradient, in place, to [-clip_value, clip_value]."""
     clip_value = float(clip_value)
     for grad in _grads(parameters):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 
-from ...tensor import Tensor, ones_like, zeros_like
-from ..conv import _ConvNd
-from ..linear import Linear
-from ..normalization import _BatchNorm
-from ..parameter import Parameter
+from kernelgrad.nn.conv import _ConvNd
+from kernelgrad.nn.linear import Linear
+from kernelgrad.nn.normalization import _BatchNorm
+from kernelgrad.nn.parameter import Parameter
+from kernelgrad.ops.creation import ones_like, zeros_like
+from kernelgrad.tensor import Tensor
 
 
 def fuse_conv_bn_eval(conv: _ConvNd, bn: _BatchNorm, transpose: bool = False) -> _ConvNd:
@@ -60,7 +61,7 @@ def fuse_linear_bn_weights(
     bn_w: Tensor | None,
     bn_b: Tensor | None,
 ) -> tuple[Parameter, Parameter]:
-    """Weight and bias of the fused linear layer: ``w s`` and ``(b - mean) s + bn_b``, ``s = bn_w / sqrt(var + eps)``."""
+    """Weight and bias of the fused layer: ``w s`` and ``(b - mean) s + bn_b``, ``s = bn_w / sqrt(var + eps)``."""
     scale, bias = _fused(linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b)
     weight = linear_w.detach() * scale.unsqueeze(-1)
     return Parameter(weight, linear_w.requires_grad), Parameter(bias, linear_w.requires_grad)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...core import no_grad
-from ...tensor import Tensor, cat
+from kernelgrad.core import no_grad
+from kernelgrad.ops.shape import cat
+from kernelgrad.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
