@@ -161,4 +161,12 @@ TABLE = [
     Kernel("gemm", "matmul", simd=FLOATS, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("gemm_pack_b", "matmul", simd=F32),
     Kernel("column_sum", "matmul", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
+    # ---- random ----
+    Kernel("uniform_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.4),
+    Kernel("normal_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.9),
+    Kernel("exponential_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.7),
+    Kernel("bernoulli_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.4),
+    Kernel("dropout_forward", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.4),
+    Kernel("random_bits_fill", "random", simd=("int32", "int64"), jit=("int32", "int64"), cuda=("int32", "int64"), ns=0.6),
+    Kernel("randint_fill", "random", simd=("int64",), jit=("int64",), cuda=("int64",)),
 ]

@@ -1,0 +1,258 @@
+/* The gemm template: blocks of k, chunks for threads, paths for small and thin products. Whoever includes it defines
+ * `real`, its vectors and REAL_KERNEL, the kernel's name.
+ *
+ * Bits. p is cut into equal blocks of at most KC. In each, an element starts at zero and takes one fma per p, in order;
+ * the blocks are then added to C in order. Tile shapes, packing and threads only decide which elements are computed
+ * together, so they cannot change a bit; KC can, and is the same everywhere. p is never split between threads or lanes.
+ *
+ * Speed. B is used in panels of 32 columns: in place where it is row-major, small and free of 4096-byte strides,
+ * otherwise packed. A register tile multiplies a strip of rows of A, which stays in L1, with a panel that streams from
+ * L2. Rows are split evenly, never padded. */
+#include "matmul/gemm_tile.h"
+
+#include "matmul/gemm_pack.h"
+
+#define CHUNK_PANELS 8    /* 8 panels x KC = 384 KB of float32, within L2 */
+#define CHUNK_WORK 262144 /* multiply-adds, about 5 us: less is not worth a chunk */
+/* multiply-adds in a nanosecond, for the estimates that decide about threads: 2 vectors a cycle, at about 3.5 GHz */
+#define RATE (VEC_HAS_FMA ? 55.0 * sizeof(float) / sizeof(real) : 14.0 * sizeof(float) / sizeof(real))
+
+struct block { /* columns p0 .. p0+kc-1 of A times the same rows of B */
+    const gemm_args *g;
+    int64_t p0, kc, strips, panels; /* strips: sets of at most MAX_ROWS rows */
+    int64_t row_chunks, column_chunks;
+    int pack_a, pack_b;
+    struct epilogue epilogue;
+};
+
+static inline int64_t at_most(int64_t x, int64_t limit) { return x < limit ? x : limit; }
+static inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
+static inline int64_t part(int64_t total, int64_t parts, int64_t i) { /* where part i starts */
+    return parts == 1 ? i * total : (int64_t)((uint64_t)(i * total) / (uint64_t)parts);
+}
+
+/* One strip of `rows` rows times the columns from `first` to `end`. B's panels lie `apart`, the first holds column
+ * `first`. */
+static inline void multiply_strip(const struct epilogue *e, int64_t rows, int64_t kc, const real *a, int64_t a_row,
+                                  int64_t a_col, const real *b, int64_t ldb, int64_t apart, real *c, int64_t c_row,
+                                  int64_t first, int64_t end, const real *soon, int64_t soon_row) {
+    for (int64_t j = first; j < end;) {
+        const real *bj = b + (j - first) / PANEL * apart + (j - first) % PANEL;
+        if (rows <= WIDE_ROWS && j + WIDE <= end && (j - first) % PANEL == 0) {
+            wide_tiles[rows](kc, a, a_row, a_col, bj, ldb, apart, c + j, c_row, end - j, e, j, a, 0);
+            j += WIDE;
+        } else if (j + 2 * LANES <= end) {
+            tiles[rows](kc, a, a_row, a_col, bj, ldb, apart, c + j, c_row, end - j, e, j, soon, soon_row);
+            j += 2 * LANES, soon += 2 * soon_row;
+        } else {
+            edge_tiles[rows](kc, a, a_row, a_col, bj, ldb, apart, c + j, c_row, at_most(end - j, LANES), e, j, soon, 0);
+            j += LANES;
+        }
+    }
+}
+
+/* Each chunk packs what it needs into its own L2: no shared buffers, no region of its own. */
+static void multiply_chunk(void *context, int64_t chunk) {
+    const struct block *t = context;
+    const gemm_args *g = t->g;
+    int64_t row_chunk = chunk % t->row_chunks, column_chunk = chunk / t->row_chunks;
+    int64_t panel0 = part(t->panels, t->column_chunks, column_chunk);
+    int64_t panel1 = part(t->panels, t->column_chunks, column_chunk + 1);
+    real *packed_b = NULL, *packed_a = NULL;
+    const real *b;
+    int64_t ldb = PANEL, apart = PANEL * t->kc, end = at_most(panel1 * PANEL, g->n);
+    if (t->pack_a || t->pack_b) {
+        packed_a = kg_scratch(KG_SCRATCH_GEMM, (size_t)(MAX_ROWS + STRIP) * PACKED_ROW * sizeof(real) +
+                                                   (t->pack_b ? CHUNK_PANELS * PANEL * KC * sizeof(real) : 0));
+        packed_b = packed_a + (MAX_ROWS + STRIP) * PACKED_ROW;
+    }
+    if (g->packed_b)
+        b = (const real *)g->packed_b + panel0 * PANEL * g->k + t->p0 * PANEL, apart = PANEL * g->k;
+    else if (t->pack_b)
+        pack_panels(g, panel0, panel1, t->p0, t->kc, packed_b, apart), b = packed_b;
+    else
+        b = (const real *)g->b + t->p0 * g->b_row + panel0 * PANEL, ldb = g->b_row, apart = PANEL;
+
+    int64_t strip0 = part(t->strips, t->row_chunks, row_chunk), strip1 = part(t->strips, t->row_chunks, row_chunk + 1);
+    for (int64_t s = strip0; s < strip1; s++) {
+        int64_t first = part(g->m, t->strips, s), rows = part(g->m, t->strips, s + 1) - first;
+        int64_t a_row = g->a_row, a_col = g->a_col, soon_row = 0;
+        const real *a = (const real *)g->a + first * a_row + t->p0 * a_col, *soon = a;
+        if (t->pack_a) {
+            if (a_col == 1 && s + 1 < t->strips) soon = a + rows * a_row, soon_row = a_row;
+            pack_strip(g, a, rows, g->m - first, t->kc, packed_a);
+            a = packed_a, a_row = a_col == 1 ? PACKED_ROW : 1, a_col = a_col == 1 ? 1 : STRIP;
+        }
+        multiply_strip(&t->epilogue, rows, t->kc, a, a_row, a_col, b, ldb, apart, (real *)g->c + first * g->c_row,
+                       g->c_row, panel0 * PANEL, end, soon, soon_row);
+    }
+}
+
+static struct epilogue epilogue_of(const gemm_args *g, int first, int last) {
+    struct epilogue e = {.alpha = (real)g->alpha, .beta = first ? (real)g->beta : 1};
+    if (last) e.bias = g->bias, e.bias_step = !g->bias_is_scalar, e.activation = g->activation;
+    e.add = e.beta == 1;
+    e.plain = g->alpha == 1 && (e.beta == 0 || e.beta == 1) && !e.bias;
+    return e;
+}
+
+/* One chunk's work with B in place: nothing to decide, nothing to pack, nobody to wake. */
+static void multiply_small(const gemm_args *g) {
+    const struct epilogue e = epilogue_of(g, 1, 1);
+    const real *a = g->a;
+    real *c = g->c;
+    int64_t strips = (g->m + MAX_ROWS - 1) / MAX_ROWS;
+    int64_t rows = strips == 1 ? g->m : (int64_t)((uint32_t)g->m / (uint32_t)strips), more = g->m - rows * strips;
+    for (int64_t s = 0; s < strips; s++) {
+        int64_t own = rows + (s < more);
+        multiply_strip(&e, own, g->k, a, g->a_row, g->a_col, g->b, g->b_row, PANEL, c, g->c_row, 0, g->n, a, 0);
+        a += own * g->a_row, c += own * g->c_row;
+    }
+}
+
+static inline int collides(int64_t stride, int64_t bytes) { return stride * (int64_t)sizeof(real) % bytes == 0; }
+
+static void multiply(const gemm_args *g) {
+    struct block t = {.g = g, .strips = ceil_div(g->m, MAX_ROWS), .panels = ceil_div(g->n, PANEL)};
+    double work = (double)g->m * (double)g->n * (double)g->k;
+    t.pack_a = g->n > 2 * PANEL && (g->a_col != 1 ? g->m * g->k > 32768 : g->m > 4 && collides(g->a_row, 2048));
+    t.pack_b = !g->packed_b &&
+               (g->b_col != 1 || (g->m > 3 && (g->k * g->n > 131072 || (g->k > 64 && collides(g->b_row, 4096)))));
+    if (!t.pack_b && !g->packed_b && work <= CHUNK_WORK && g->k <= KC) {
+        multiply_small(g);
+        return;
+    }
+    /* Columns first, then rows; chunks of at least CHUNK_WORK, 4 for each thread: how many changes no bit. */
+    int64_t blocks = g->k > KC ? ceil_div(g->k, KC) : 1, kc = ceil_div(g->k, blocks);
+    int64_t wanted =
+        kg_threads() == 1 ? 1 : at_most((int64_t)(work / (double)blocks / CHUNK_WORK) + 1, 4 * kg_threads());
+    t.column_chunks = ceil_div(t.panels, CHUNK_PANELS);
+    int64_t narrowest = t.pack_a ? 4 : 1; /* panels in a chunk: each packs its strips of A again */
+    if (t.column_chunks < wanted) t.column_chunks = at_most(wanted, ceil_div(t.panels, narrowest));
+    t.row_chunks = at_most(ceil_div(wanted, t.column_chunks), t.strips);
+
+    double us = work / (double)blocks / (RATE * 1e3), read_us = (double)g->n * (double)kc * sizeof(real) / 40e3;
+    for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
+        t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
+        t.kc = at_most(g->k - t.p0, kc);
+        kg_parallel(multiply_chunk, &t, t.row_chunks * t.column_chunks, us > read_us ? us : read_us);
+    }
+}
+
+/* ---- A row times a row-major B larger than the cache: p outside, so that B is read as it lies ---- */
+
+#define STREAM_COLUMNS 1024 /* accumulators of a row stay in L1, and each row of B is read for a page at a time */
+
+struct stream {
+    const gemm_args *g;
+    int64_t p0, kc, columns;
+    struct epilogue epilogue;
+};
+
+static void stream_chunk(void *context, int64_t chunk) {
+    const struct stream *t = context;
+    const gemm_args *g = t->g;
+    real acc[STREAM_COLUMNS];
+    int64_t first = chunk * t->columns, n = at_most(g->n - first, t->columns), p = 0, ld = g->b_row;
+    for (int64_t i = 0; i < g->m; i++) {
+        const real *a = (const real *)g->a + i * g->a_row + t->p0 * g->a_col;
+        const real *b = (const real *)g->b + t->p0 * ld + first;
+        memset(acc, 0, sizeof acc);
+        for (p = 0; p + 4 <= t->kc; p += 4, a += 4 * g->a_col, b += 4 * ld) {
+            const real_vec x0 = real_set(a[0]), x1 = real_set(a[g->a_col]), x2 = real_set(a[2 * g->a_col]);
+            const real_vec x3 = real_set(a[3 * g->a_col]);
+            for (int64_t j = 0; j < n; j += LANES) {
+                real_vec v = real_fma(x0, real_load(b + j, n - j), real_loadu(acc + j));
+                v = real_fma(x1, real_load(b + ld + j, n - j), v);
+                v = real_fma(x2, real_load(b + 2 * ld + j, n - j), v);
+                real_storeu(acc + j, real_fma(x3, real_load(b + 3 * ld + j, n - j), v));
+            }
+        }
+        for (; p < t->kc; p++, a += g->a_col, b += ld)
+            for (int64_t j = 0; j < n; j += LANES)
+                real_storeu(acc + j, real_fma(real_set(a[0]), real_load(b + j, n - j), real_loadu(acc + j)));
+        finish(&t->epilogue, acc, 0, 1, first, (real *)g->c + i * g->c_row + first, 0, n);
+    }
+}
+
+static void multiply_stream(const gemm_args *g) {
+    int64_t blocks = ceil_div(g->k, KC), kc = ceil_div(g->k, blocks);
+    struct stream t = {.g = g, .columns = STREAM_COLUMNS};
+    double us = (double)g->n * (double)kc * (double)g->m * sizeof(real) / 20e3;
+    for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
+        t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
+        t.kc = at_most(g->k - t.p0, kc);
+        kg_parallel(stream_chunk, &t, ceil_div(g->n, t.columns), us);
+    }
+}
+
+/* ---- One product ---- */
+
+static void product(gemm_args g) {
+    if (g.m == 0 || g.n == 0) return;
+    if (g.n == 1 && g.m > 1 && g.c_row == 1 && !g.packed_b) { /* a column: C' = B' A' is a row, of the same products */
+        gemm_args row = g;
+        row.m = 1, row.n = g.m, row.a = g.b, row.a_row = g.b_col, row.a_col = g.b_row;
+        row.b = g.a, row.b_row = g.a_col, row.b_col = g.a_row, row.c_row = g.m;
+        row.bias_is_scalar = 1;
+        g = row;
+    }
+    if (g.m <= 2 && g.b_col == 1 && !g.packed_b && g.n >= 512 && g.n * g.k > 262144)
+        multiply_stream(&g);
+    else
+        multiply(&g);
+}
+
+/* ---- The batch ---- */
+
+struct batch {
+    gemm_args g;
+    int64_t count, chunks, a_batch, b_batch, c_batch;
+};
+
+static void product_of_batch(const struct batch *t, int64_t i) {
+    gemm_args g = t->g;
+    g.a = (const real *)g.a + i * t->a_batch;
+    if (g.b) g.b = (const real *)g.b + i * t->b_batch;
+    g.c = (real *)g.c + i * t->c_batch;
+    product(g);
+}
+
+static void batch_chunk(void *context, int64_t chunk) {
+    const struct batch *t = context;
+    for (int64_t i = part(t->count, t->chunks, chunk); i < part(t->count, t->chunks, chunk + 1); i++)
+        product_of_batch(t, i);
+}
+
+/* See gemm.h for the arguments. */
+static void REAL_KERNEL(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+    struct batch t = {.count = sizes[0], .a_batch = sizes[9], .b_batch = sizes[10], .c_batch = sizes[11]};
+    t.g = (gemm_args){.m = sizes[1],
+                      .n = sizes[2],
+                      .k = sizes[3],
+                      .a = arrays[0],
+                      .b = arrays[1],
+                      .bias = arrays[2],
+                      .packed_b = arrays[3],
+                      .c = arrays[4],
+                      .a_row = sizes[4],
+                      .a_col = sizes[5],
+                      .b_row = sizes[6],
+                      .b_col = sizes[7],
+                      .c_row = sizes[8],
+                      .alpha = scalars[0],
+                      .beta = scalars[1],
+                      .activation = (int)sizes[12]};
+    (void)start, (void)stop;
+    if (t.count == 1) {
+        product(t.g);
+        return;
+    }
+    double work = (double)t.g.m * (double)t.g.n * (double)t.g.k;
+    if (work < 64.0 * CHUNK_WORK) { /* a region for all, or else one for each product */
+        t.chunks = (int64_t)(work * (double)t.count / CHUNK_WORK) + 1;
+        t.chunks = at_most(at_most(t.chunks, t.count), 256);
+        kg_parallel(batch_chunk, &t, t.chunks, work * (double)t.count / (RATE * 1e3));
+    } else
+        for (int64_t i = 0; i < t.count; i++) product_of_batch(&t, i);
+}
