@@ -7,14 +7,17 @@
 
 #define KEY const uint64_t seed = (uint64_t)sizes[1], op = (uint64_t)sizes[2]
 #define EACH_GROUP(size) for (int64_t base = start, left = stop - start; left > 0; base += (size), left -= (size))
-#define EACH_VECTOR(count) UNROLL for (int j = 0; j < (count); j += VEC_LANES)
+#define EACH_VECTOR(count) \
+    UNROLL                 \
+    for (int j = 0; j < (count); j += VEC_LANES)
 
 VEC_INLINE vec_i32 words_at(const uint32_t *words) { return vec_bits(vec_loadu((const float *)words)); }
 
 /* ---- float32 fills ---- */
 
 /* low + span u, u = (word >> 8) 2^-24 in [0, 1) */
-static void uniform_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void uniform_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                         int64_t stop) {
     float *out = arrays[0];
     KEY;
     const vec_f32 low = vec_set((float)scalars[0]), span = vec_set((float)scalars[1]), unit = vec_set(0x1p-24f);
@@ -40,7 +43,8 @@ VEC_INLINE void sincos_of_word(vec_i32 word, vec_f32 *sine, vec_f32 *cosine) {
     vec_i32 turned = vec_i32_add(word, vec_i32_set(0x20000000)), quarter = vec_i32_shr(turned, 30);
     vec_i32 rest = vec_i32_sub(vec_i32_and(turned, vec_i32_set(0x3fffffff)), vec_i32_set(0x20000000));
     vec_f32 x = vec_mul(vec_from_i32(rest), vec_set(1.5707963267948966f * 0x1p-30f)), x2 = vec_mul(x, x);
-    vec_f32 s = vec_fma(vec_fma(vec_set(-1.9515295891e-4f), x2, vec_set(8.3321608736e-3f)), x2, vec_set(-1.6666654611e-1f));
+    vec_f32 s =
+        vec_fma(vec_fma(vec_set(-1.9515295891e-4f), x2, vec_set(8.3321608736e-3f)), x2, vec_set(-1.6666654611e-1f));
     s = vec_fma(vec_mul(s, x2), x, x);
     vec_f32 c = vec_fma(vec_fma(vec_set(2.443315711809948e-5f), x2, vec_set(-1.388731625493765e-3f)), x2,
                         vec_set(4.166664568298827e-2f));
@@ -61,8 +65,7 @@ static void normal_fill(void *const *arrays, const int64_t *sizes, const double 
     _Alignas(64) uint32_t words[PHILOX_GROUP];
     EACH_GROUP(PHILOX_GROUP) {
         philox_words(words, base / PHILOX_GROUP, seed, op);
-        for (int half = 0; half < PHILOX_GROUP; half += 32)
-            EACH_VECTOR(16) {
+        for (int half = 0; half < PHILOX_GROUP; half += 32) EACH_VECTOR(16) {
                 vec_f32 r = vec_sqrt(vec_mul(minus_two, log_of_word(words_at(words + half + j)))), sine, cosine;
                 sincos_of_word(words_at(words + half + 16 + j), &sine, &cosine);
                 float *to = out + base + half + j;
@@ -73,7 +76,8 @@ static void normal_fill(void *const *arrays, const int64_t *sizes, const double 
 }
 
 /* -log(u) / rate */
-static void exponential_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void exponential_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                             int64_t stop) {
     float *out = arrays[0];
     KEY;
     const vec_f32 scale = vec_set((float)(-1.0 / scalars[0]));
@@ -97,10 +101,13 @@ VEC_INLINE event event_of(double p) {
     event e = {vec_i32_set((int32_t)((uint32_t)threshold ^ 0x80000000u)), threshold >> 32 != 0};
     return e;
 }
-VEC_INLINE vec_mask event_happens(event e, vec_i32 word) { return vec_i32_gt(e.below, vec_i32_xor(word, vec_i32_set(INT32_MIN))); }
+VEC_INLINE vec_mask event_happens(event e, vec_i32 word) {
+    return vec_i32_gt(e.below, vec_i32_xor(word, vec_i32_set(INT32_MIN)));
+}
 
 /* 1 with probability p, else 0 */
-static void bernoulli_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void bernoulli_fill(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                           int64_t stop) {
     float *out = arrays[0];
     KEY;
     const event happens = event_of(scalars[0]);
@@ -115,9 +122,10 @@ static void bernoulli_fill(void *const *arrays, const int64_t *sizes, const doub
     }
 }
 
-/* x / (1 - p) with probability 1 - p, else x 0 (so that nan stays nan). Backward is this kernel on grad_out with the same
- * key: the mask is drawn again, not kept. */
-static void dropout_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+/* x / (1 - p) with probability 1 - p, else x 0 (so that nan stays nan). Backward is this kernel on grad_out with the
+ * same key: the mask is drawn again, not kept. */
+static void dropout_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                            int64_t stop) {
     const float *x = arrays[0];
     float *out = arrays[1];
     KEY;
@@ -169,7 +177,8 @@ static void random_bits_fill_int64(void *const *arrays, const int64_t *sizes, co
 }
 
 /* low + floor(bits span / 2^64) for a span up to 2^32; above, low + bits mod span. span 0 stands for 2^64. */
-static void randint_fill_int64(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void randint_fill_int64(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                               int64_t stop) {
     int64_t *out = arrays[0];
     KEY;
     const uint64_t low = (uint64_t)sizes[3], span = (uint64_t)sizes[4];
