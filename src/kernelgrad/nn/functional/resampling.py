@@ -9,7 +9,7 @@ import numpy as np
 
 from kernelgrad.core import Function
 from kernelgrad.ops.creation import from_numpy, zeros
-from kernelgrad.ops.indexing import index_select
+from kernelgrad.ops.gathering import index_select
 from kernelgrad.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d
 from kernelgrad.ops.shape import pad, stack
 from kernelgrad.tensor import Tensor
