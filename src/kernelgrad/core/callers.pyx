@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from kernelgrad.core.array cimport (
     Array, BFLOAT16, BOOL, CHANNELS_LAST, CONTIGUOUS, CPU, CUDA, DENSE, FLOAT32, FLOAT64, INT64, MAX_DIMS, UINT8, alias, cast, contiguous,
     copy_into, dtype, dtype_of, itemsize_of, new_array, new_like, same_shape, same_strides, scalar_array, set_layout, shape_tuple, view_of)
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed, run_chunks
+from kernelgrad.core.dispatch cimport Kernel, get_kernel, jit_function, kg_kernel, observed, run_chunks
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send
 
 from kernelgrad.core import array as arrays_module
@@ -42,7 +42,7 @@ cdef class Unary:
     """
     cdef readonly str __name__
     cdef public str __doc__
-    cdef int saves
+    cdef readonly int saves
     cdef tuple scalars          # ((name, default), ...)
     cdef tuple scalar_names
     cdef str integers
@@ -306,16 +306,20 @@ cdef Array broadcast_run(Kernel k, list inputs, int out_code, const double *scal
     if x.on == CUDA:
         return broadcast_on_device(k, inputs, scalars, n_scalars, out, dims, nd)
     r.run = k.find(x.code)
+    cdef str twin = "simd"
     if r.run == NULL:
         for i in range(n_inputs):
             objects[i] = <void *><Array>inputs[i]
         objects[n_inputs] = <void *>out
-        n = out.size
-        k.launch(objects, n_inputs + 1, &n, 1, scalars, n_scalars, True)     # the reference broadcasts by itself
-        return out
+        r.run = jit_function(k, objects, n_inputs + 1, n_inputs + 1, n_scalars, x.code)
+        twin = "jit"
+        if r.run == NULL:
+            n = out.size
+            k.launch(objects, n_inputs + 1, &n, 1, scalars, n_scalars, True)     # the reference broadcasts by itself
+            return out
     if observed():
         from kernelgrad.core.dispatch import observe_python
-        observe_python(k, [*inputs, out], "simd")
+        observe_python(k, [*inputs, out], twin)
     # Dimensions in the output's memory order, largest stride first.
     for i in range(nd):
         order[i] = i

@@ -32,6 +32,7 @@ cdef class Kernel:
 
 
 cdef Kernel get_kernel(str name)
+cdef kg_kernel *jit_function(Kernel k, void **arrays, int count, int n_sizes, int n_scalars, int code) except? NULL
 cdef void run_chunks(kg_kernel *run, void **pointers, const int64_t *sizes, const double *scalars, double ns, int64_t grain) noexcept nogil
 cdef bint observed() noexcept nogil
 cdef int observe(Kernel k, list arrays, str backend) except -1
