@@ -19,6 +19,21 @@ static conv_shape shape_of(const int64_t *z) {
                         .method = z[17]};
 }
 
+/* Winograd pays for 3x3, stride 1, 16 channels and more, unless the tiles of 4x4 outputs hang over the image too far.
+ * This may depend on the shape of one image, not on their number: a sample has the same bits alone and in a batch. */
+static int winograd_fits(const conv_shape *s) {
+    int64_t outputs = s->OH * s->OW, covered = 16 * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+    return s->method != CONV_DIRECT && s->kh == 3 && s->kw == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
+           s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 && s->C >= 16 && s->K >= 16 &&
+           outputs * 20 >= covered * 7;
+}
+
+/* In backward the number of tiles counts too: each call transforms the weights, or their gradient, anew. */
+static int winograd_pays(const conv_shape *s) {
+    int64_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+    return winograd_fits(s) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
+}
+
 /* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c]
  * weight[k, c, tap]) */
 static void conv2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
@@ -27,7 +42,10 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     float *out = arrays[3];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
+    if (winograd_fits(&s))
+        KG_NAME(conv_winograd_forward)(&s, x, weight, bias, out);
+    else
+        KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
 }
 
 /* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation -
@@ -38,7 +56,10 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
     float *grad_x = arrays[2];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
+    if (winograd_pays(&s))
+        KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
+    else
+        KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
 }
 
 /* Work items are output channels: sizes[0] is K, and N stands where K is in the other kernels.
@@ -51,7 +72,10 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     conv_shape s = shape_of(sizes);
     s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
-    KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
+    if (winograd_pays(&s))
+        KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
+    else
+        KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
 }
 
@@ -62,7 +86,10 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
     float *out = arrays[3];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
+    if (winograd_fits(&s))
+        KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
+    else
+        KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
 }
 
 /* grad_bias[c] = sum over pixels of grad_out[pixel, c]; sizes: channels, pixels */

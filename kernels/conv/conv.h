@@ -43,9 +43,10 @@ typedef struct {
     int add, relu;     /* add: C counts */
 } conv_epilogue;
 
-/* tile.c: C[m, n] = epilogue(A B). A by two strides; B in panels [k][PANEL], `panel` floats apart, zeros beyond n. */
+/* tile.c: C[m, n] = epilogue(A B). A by two strides; B in panels of PANEL columns, `panel` floats apart, with rows
+ * b_row apart. What lies in a panel beyond column n is read, and does not count. */
 void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b,
-                        int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
+                        int64_t b_row, int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
 
 /* One axis of a product over taps: output i at `out_first + i out_step` is made of the source pixels
  * `i step + first + tap gap`, whose weights have index `kernel_first + tap kernel_gap`. */
@@ -67,5 +68,12 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
                                  float *grad_x);
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
+
+/* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, groups 1, at least 16 channels in and out. */
+void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                    float *out);
+void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                 float *grad_x);
+void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 
 #endif

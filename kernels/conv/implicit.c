@@ -68,8 +68,8 @@ static void multiply(void *context, int64_t chunk) {
         }
         conv_epilogue e = {k1 == z->k ? bias : NULL, k0 > 0, z->relu && k1 == z->k};
         const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
-        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, z->k * PANEL, c, c_row,
-                           &e);
+        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, PANEL, z->k * PANEL, c,
+                           c_row, &e);
     }
     if (z->dense && z->k > 0) return;
     for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row) {

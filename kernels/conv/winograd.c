@@ -1,0 +1,156 @@
+/* Winograd convolution, 3x3 stride 1: forward and backward data, which is the same with taps rotated and channels
+ * swapped. A chunk takes a block of tiles from image to image: transform the input to V[36][tiles][in], 36 products
+ * with U to M[36][tiles][out], transform to the output. The block's V, M and, if it can be, U together fill the L2
+ * cache; sizes of blocks depend on shapes alone. See winograd.h. */
+#include "conv/winograd.h"
+
+#define L2_BYTES (900 << 10)
+
+typedef struct {
+    winograd_tiles tiles;
+    const float *x, *weight, *bias, *zero;
+    float *y, *u;
+    int64_t in, out, in_h, in_w, out_h, out_w, up, left;
+    int64_t weight_out, weight_in, rotate, relu; /* strides of an output and an input channel in the weight */
+    int64_t block, ldv, ldm, v_point, m_point, u_point;
+} winograd;
+
+/* A' M A of one tile, with bias and activation. */
+static void transform_output(float *const *p, float *const *next, int64_t channels, const float *m, int64_t point,
+                             const float *bias, int64_t relu) {
+    static const float scale[4] = {1, P, P * P, P * P * P};
+    EACH_VECTOR(c, channels) {
+        vec_f32 t[24], r[4], b = bias ? vec_loadu(bias + c) : vec_zero();
+        UNROLL
+        for (int i = 0; i < 16; i++) __builtin_prefetch(next[i] + c, 1);
+        UNROLL
+        for (int j = 0; j < 6; j++) {
+            const float *q = m + j * point + c;
+            winograd_output(vec_loadu(q), vec_loadu(q + 6 * point), vec_loadu(q + 12 * point),
+                            vec_loadu(q + 18 * point), vec_loadu(q + 24 * point), vec_loadu(q + 30 * point), t + j, 6);
+        }
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            winograd_output(t[6 * i], t[6 * i + 1], t[6 * i + 2], t[6 * i + 3], t[6 * i + 4], t[6 * i + 5], r, 1);
+            UNROLL
+            for (int j = 0; j < 4; j++) {
+                vec_f32 y = vec_fma(vec_set(scale[i] * scale[j]), r[j], b);
+                vec_storeu(p[4 * i + j] + c, relu ? vec_max(vec_zero(), y) : y);
+            }
+        }
+    }
+}
+
+/* U[36][out / PANEL][in][PANEL], zeros beyond `out`. Chunk: one panel and 16 input channels. */
+static void transform_weights(void *context, int64_t chunk) {
+    const winograd *z = context;
+    int64_t parts = ceil_div(z->in, 16), panel = chunk / parts, first = chunk % parts * 16;
+    for (int64_t i = first; i < least(first + 16, z->in); i++)
+        for (int64_t half = 0; half < PANEL; half += VEC_LANES) {
+            int64_t o = panel * PANEL + half, lanes = least(VEC_LANES, z->out - o), step = z->rotate ? -1 : 1;
+            const float *w = z->weight + o * z->weight_out + i * z->weight_in + (z->rotate ? 8 : 0);
+            float g[9][VEC_LANES];
+            vec_f32 t[18], r[6];
+            if (lanes < VEC_LANES) memset(g, 0, sizeof g);
+            for (int64_t lane = 0; lane < lanes; lane++, w += z->weight_out) UNROLL
+            for (int tap = 0; tap < 9; tap++) g[tap][lane] = w[tap * step];
+            UNROLL
+            for (int j = 0; j < 3; j++)
+                winograd_weight(vec_loadu(g[j]), vec_loadu(g[3 + j]), vec_loadu(g[6 + j]), t + j, 3);
+            UNROLL
+            for (int q = 0; q < 6; q++) {
+                winograd_weight(t[3 * q], t[3 * q + 1], t[3 * q + 2], r, 1);
+                UNROLL
+                for (int j = 0; j < 6; j++)
+                    vec_storeu(z->u + (6 * q + j) * z->u_point + (panel * z->in + i) * PANEL + half, r[j]);
+            }
+        }
+}
+
+/* Chunk: a block of tiles. */
+static void convolve_block(void *context, int64_t chunk) {
+    const winograd *z = context;
+    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first);
+    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (36 * (z->v_point + z->m_point) + z->out + VEC_LANES));
+    float *m = v + 36 * z->v_point, *sink = m + 36 * z->m_point, *p[2][36];
+    const conv_epilogue plain = {0};
+    tile_pixels(p[0], &z->tiles, z->in_h, z->in_w, z->in, z->x, first, 6, z->up, z->left, z->zero);
+    for (int64_t t = 0; t < count; t++) {
+        int64_t next = first + least(t + 1, count - 1);
+        tile_pixels(p[~t & 1], &z->tiles, z->in_h, z->in_w, z->in, z->x, next, 6, z->up, z->left, z->zero);
+        winograd_transform_input(p[t & 1], p[~t & 1], z->in, v + t * z->ldv, z->v_point);
+    }
+    for (int64_t q = 0; q < 36; q++)
+        KG_NAME(conv_gemm)(count, z->out, z->in, v + q * z->v_point, z->ldv, 1, z->u + q * z->u_point, PANEL,
+                           z->in * PANEL, m + q * z->m_point, z->ldm, &plain);
+    tile_pixels(p[0], &z->tiles, z->out_h, z->out_w, z->out, z->y, first, 4, 0, 0, sink);
+    for (int64_t t = 0; t < count; t++) {
+        tile_pixels(p[~t & 1], &z->tiles, z->out_h, z->out_w, z->out, z->y, first + least(t + 1, count - 1), 4, 0, 0,
+                    sink);
+        transform_output(p[t & 1], p[~t & 1], z->out, m + t * z->ldm, z->m_point, z->bias, z->relu);
+    }
+}
+
+/* V and M take 36 T (in + out) floats. If U fits in L2 beside them, T fills what U leaves; otherwise U streams from L3
+ * and T is at least 28, so that each line of U is loaded once per two register tiles. At least 8 blocks for the threads
+ * to share, an even number of equal ones. */
+static int64_t block_tiles(const winograd *z) {
+    int64_t tile = 36 * 4 * (z->in + z->out), left = L2_BYTES - 36 * 4 * z->in * z->out;
+    int64_t limit = left > 14 * tile ? least(112, left / tile / 14 * 14) : 28;
+    int64_t blocks = most(ceil_div(z->tiles.tiles, limit), least(8, ceil_div(z->tiles.tiles, 14)));
+    return ceil_div(z->tiles.tiles, blocks + (blocks & 1));
+}
+
+static void convolve(winograd *z) {
+    z->tiles = tiles_of(z->tiles.images, z->out_h, z->out_w);
+    if (z->tiles.tiles == 0) return;
+    z->block = block_tiles(z);
+    z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
+    z->v_point = odd_lines(z->block * z->ldv), z->m_point = odd_lines(z->block * z->ldm);
+    z->u_point = odd_lines(ceil_div(z->out, PANEL) * PANEL * z->in);
+    z->u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (36 * z->u_point + z->in));
+    z->zero = memset(z->u + 36 * z->u_point, 0, sizeof(float) * z->in);
+    double channels = (double)z->in * z->out;
+    kg_parallel(transform_weights, z, ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
+    kg_parallel(convolve_block, z, ceil_div(z->tiles.tiles, z->block), 72 * channels * z->tiles.tiles / CONV_GFLOPS_US);
+}
+
+void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                    float *out) {
+    convolve(&(winograd){.tiles.images = s->N,
+                         .x = x,
+                         .weight = weight,
+                         .bias = bias,
+                         .y = out,
+                         .in = s->C,
+                         .out = s->K,
+                         .in_h = s->H,
+                         .in_w = s->W,
+                         .out_h = s->OH,
+                         .out_w = s->OW,
+                         .up = s->padding[0],
+                         .left = s->padding[1],
+                         .weight_out = s->C * 9,
+                         .weight_in = 9,
+                         .relu = s->activation == CONV_RELU});
+}
+
+void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                 float *grad_x) {
+    convolve(&(winograd){.tiles.images = s->N,
+                         .x = grad_out,
+                         .weight = weight,
+                         .bias = bias,
+                         .y = grad_x,
+                         .in = s->K,
+                         .out = s->C,
+                         .in_h = s->OH,
+                         .in_w = s->OW,
+                         .out_h = s->H,
+                         .out_w = s->W,
+                         .up = 2 - s->padding[0],
+                         .left = 2 - s->padding[1],
+                         .weight_out = 9,
+                         .weight_in = s->C * 9,
+                         .rotate = 1});
+}

@@ -1,0 +1,115 @@
+/* Winograd backward weight, 3x3 stride 1: the exact derivative of the forward formula (winograd.h), F(3x3, 4x4) on the
+ * same 36 points: dg = G' [ (A dy A') * (B' d B) ] G      summed over all tiles, the outer G' .. G applied once at the
+ * end. The tiles are cut into slices by sizes alone; each slice adds up its blocks of tiles in order, and the slices
+ * are summed in order. */
+#include "conv/winograd.h"
+
+#define L2_BYTES (768 << 10)     /* for V and D */
+#define PARTIAL_BYTES (10 << 20) /* of all slices */
+
+typedef struct {
+    winograd_tiles tiles;
+    conv_shape s;
+    const float *x, *grad_out, *zero;
+    float *grad_weight, *du; /* du[slice][36][C][ldu] */
+    int64_t slices, ranges, slice, range, block, ldv, ldd, ldu, v_point, d_point, u_point;
+} winograd_gradients;
+
+static void transform_gradient(float *const *p, float *const *next, int64_t channels, float *d,
+                               int64_t point) { /* A dy A' */
+    EACH_VECTOR(c, channels) {
+        vec_f32 t[24], r[6];
+        UNROLL
+        for (int i = 0; i < 16; i++) __builtin_prefetch(next[i] + c);
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            winograd_gradient(vec_loadu(p[j] + c), vec_loadu(p[4 + j] + c), vec_loadu(p[8 + j] + c),
+                              vec_loadu(p[12 + j] + c), t + j, 4);
+        UNROLL
+        for (int i = 0; i < 6; i++) {
+            winograd_gradient(t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3], r, 1);
+            UNROLL
+            for (int j = 0; j < 6; j++) vec_storeu(d + (6 * i + j) * point + c, r[j]);
+        }
+    }
+}
+
+/* Chunk: one slice of the tiles and one range of output channels, from images to its part of du. */
+static void gradient_slice(void *context, int64_t chunk) {
+    const winograd_gradients *z = context;
+    const conv_shape *s = &z->s;
+    int64_t slice = chunk / z->ranges, end = least((slice + 1) * z->slice, z->tiles.tiles);
+    int64_t k = chunk % z->ranges * z->range, count_k = k + 2 * z->range > s->K ? s->K - k : z->range;
+    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (36 * (z->v_point + z->d_point) + PANEL)),
+          *d = v + 36 * z->v_point, *p[2][36], *g[2][16];
+    conv_epilogue e = {0};
+    for (int64_t first = slice * z->slice; first < end; first += z->block, e.add = 1) {
+        int64_t count = least(z->block, end - first);
+        tile_pixels(p[0], &z->tiles, s->H, s->W, s->C, z->x, first, 6, s->padding[0], s->padding[1], z->zero);
+        tile_pixels(g[0], &z->tiles, s->OH, s->OW, s->K, z->grad_out + k, first, 4, 0, 0, z->zero);
+        for (int64_t t = 0; t < count; t++) {
+            int64_t next = first + least(t + 1, count - 1);
+            tile_pixels(p[~t & 1], &z->tiles, s->H, s->W, s->C, z->x, next, 6, s->padding[0], s->padding[1], z->zero);
+            tile_pixels(g[~t & 1], &z->tiles, s->OH, s->OW, s->K, z->grad_out + k, next, 4, 0, 0, z->zero);
+            winograd_transform_input(p[t & 1], p[~t & 1], s->C, v + t * z->ldv, z->v_point);
+            transform_gradient(g[t & 1], g[~t & 1], count_k, d + t * z->ldd, z->d_point);
+        }
+        for (int64_t q = 0; q < 36; q++)
+            KG_NAME(conv_gemm)(s->C, count_k, count, v + q * z->v_point, 1, z->ldv, d + q * z->d_point, z->ldd, PANEL,
+                               z->du + (slice * 36 + q) * z->u_point + k, z->ldu, &e);
+    }
+}
+
+/* grad_weight = G' (sum of slices, in order) G. Chunk: VEC_LANES output channels. */
+static void gradient_finish(void *context, int64_t chunk) {
+    const winograd_gradients *z = context;
+    int64_t k = least(chunk * VEC_LANES, z->s.K - VEC_LANES);
+    for (int64_t c = 0; c < z->s.C; c++) {
+        vec_f32 t[18], r[3];
+        float g[9][VEC_LANES];
+        UNROLL
+        for (int j = 0; j < 6; j++) {
+            vec_f32 a[6];
+            UNROLL
+            for (int i = 0; i < 6; i++) {
+                const float *u = z->du + (6 * i + j) * z->u_point + c * z->ldu + k;
+                a[i] = vec_loadu(u);
+                for (int64_t slice = 1; slice < z->slices; slice++)
+                    a[i] = vec_add(a[i], vec_loadu(u + slice * 36 * z->u_point));
+            }
+            winograd_weight_gradient(a[0], a[1], a[2], a[3], a[4], a[5], t + j, 6);
+        }
+        UNROLL
+        for (int i = 0; i < 3; i++) {
+            winograd_weight_gradient(t[6 * i], t[6 * i + 1], t[6 * i + 2], t[6 * i + 3], t[6 * i + 4], t[6 * i + 5], r,
+                                     1);
+            UNROLL
+            for (int j = 0; j < 3; j++) vec_storeu(g[3 * i + j], r[j]);
+        }
+        for (int64_t lane = chunk * VEC_LANES - k; lane < VEC_LANES;
+             lane++) /* the last chunk overlaps the one before */
+            for (int tap = 0; tap < 9; tap++) z->grad_weight[((k + lane) * z->s.C + c) * 9 + tap] = g[tap][lane];
+    }
+}
+
+void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight) {
+    winograd_gradients z = {
+        .tiles = tiles_of(s->N, s->OH, s->OW), .s = *s, .x = x, .grad_out = grad_out, .grad_weight = grad_weight};
+    int64_t tiles = z.tiles.tiles, K = s->K;
+    /* While du is small each slice gets its own; a large du would cost more memory traffic than transforming x again
+     * per range of K. */
+    z.slices = least(least(8, PARTIAL_BYTES / (36 * 4 * s->C * K)), tiles / 56) & ~1;
+    z.ranges = z.slices || K < 64 ? 1 : 2;
+    z.slice = ceil_div(tiles, most(1, z.slices)), z.slices = ceil_div(tiles, z.slice);
+    z.range = z.ranges == 1 ? K : K / 32 * 16; /* the second range takes the rest */
+    int64_t widest = K - (z.ranges - 1) * z.range;
+    z.block = most(28, least(112, L2_BYTES / (36 * 4) / (s->C + widest)));
+    z.block = ceil_div(z.slice, ceil_div(z.slice, z.block));
+    z.ldv = odd_lines(s->C), z.ldd = odd_lines(ceil_div(widest, PANEL) * PANEL), z.ldu = odd_lines(K);
+    z.v_point = odd_lines(z.block * z.ldv), z.d_point = odd_lines(z.block * z.ldd), z.u_point = odd_lines(s->C * z.ldu);
+    z.du = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (z.slices * 36 * z.u_point + most(s->C, K) + VEC_LANES));
+    z.zero = memset(z.du + z.slices * 36 * z.u_point, 0, sizeof(float) * (most(s->C, K) + VEC_LANES));
+    double channels = (double)s->C * K;
+    kg_parallel(gradient_slice, &z, z.slices * z.ranges, 72 * channels * tiles / CONV_GFLOPS_US);
+    kg_parallel(gradient_finish, &z, ceil_div(K, VEC_LANES), 1e-2 * channels);
+}
