@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,14 @@ class _Indexed(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self._part(index)
+        return self._modules[self._key(index)]
+
+    def _part(self, index: slice) -> Self:
+        return type(self)(list(self)[index])
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._key(index), module)
@@ -86,10 +94,8 @@ class Sequential(_Indexed):
             input = module(input)
         return input
 
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return type(self)(OrderedDict(list(self._modules.items())[index]))
-        return self._modules[self._key(index)]
+    def _part(self, index: slice) -> Self:
+        return type(self)(OrderedDict(list(self._modules.items())[index]))
 
     def __add__(self, other: Sequential) -> Sequential:
         return Sequential(*self, *_sequential(other))
@@ -137,11 +143,6 @@ class ModuleList(_Indexed):
         super().__init__()
         if modules is not None:
             self.extend(modules)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return self._modules[self._key(index)]
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
@@ -401,10 +402,10 @@ def _pairs(name: str, items: Any) -> list[tuple[str, Any]]:
         )
     if isinstance(items, (Mapping, ModuleDict, ParameterDict)):
         return list(items.items())
-    pairs = list(items)
+    pairs: list[Any] = list(items)
     for i, pair in enumerate(pairs):
-        if not isinstance(pair, Iterable):
-            raise TypeError(f"{name} update sequence element #{i} should be Iterable; is {type(pair).__name__}")
+        if not isinstance(pair, Sequence):
+            raise TypeError(f"{name} update sequence element #{i} should be a pair; is {type(pair).__name__}")
         if len(pair) != 2:
             raise ValueError(f"{name} update sequence element #{i} has length {len(pair)}; 2 is required")
     return pairs

@@ -77,11 +77,13 @@ class _ConvNd(Module):
         """The padding as `F.pad` takes it: two sides per dimension, last dimension first."""
         sides: list[int] = []
         for i in reversed(range(self.dims)):
-            if self.padding == "same":
+            if not isinstance(self.padding, str):
+                sides += [self.padding[i], self.padding[i]]
+            elif self.padding == "same":
                 total = self.dilation[i] * (self.kernel_size[i] - 1)
                 sides += [total // 2, total - total // 2]
             else:
-                sides += [0, 0] if self.padding == "valid" else [self.padding[i], self.padding[i]]
+                sides += [0, 0]
         return sides
 
     def extra_repr(self) -> str:

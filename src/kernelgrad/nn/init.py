@@ -121,7 +121,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     middle = tuple(size // 2 for size in window)
     for group in range(groups):
         for channel in range(min(per_group, in_channels)):
-            values[(group * per_group + channel, channel, *middle)] = 1
+            place = (group * per_group + channel, channel, *middle)
+            values[place] = 1
     return _fill(tensor, values)
 
 

@@ -42,7 +42,7 @@ class Registry(dict):
         super().__delitem__(name)
         self._owner().__dict__.pop(name, None)
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -328,9 +328,10 @@ class Module(StateDict):
         owner = self.get_submodule(path)
         if not hasattr(owner, name):
             raise AttributeError(f"{owner._get_name()} has no attribute `{name}`")
-        if name not in owner._buffers:
+        buffer = getattr(owner, name)
+        if buffer is None or name not in owner._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
-        return owner._buffers[name]
+        return buffer
 
     # ---- Modes and moves ----
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 from kernelgrad.nn.functional.similarity import cosine_similarity, pairwise_distance
 from kernelgrad.ops.activations import logsigmoid, softplus
-from kernelgrad.ops.creation import arange
+from kernelgrad.ops.creation import arange, full_like
 from kernelgrad.tensor import Tensor
 
 
@@ -52,7 +53,7 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """``input`` where the target is 1, ``max(0, margin - input)`` where it is -1. Shape: (*), (*)."""
     positive = (target != -1).to(input.dtype) * input
-    negative = (target != 1).to(input.dtype) * (margin - input).clamp(min=0)
+    negative = (target != 1).to(input.dtype) * (-input + margin).clamp(min=0)
     return reduce_loss(positive + negative, resolve_reduction(size_average, reduce, reduction))
 
 
@@ -225,7 +226,7 @@ def gaussian_nll_loss(
     if not isinstance(var, Tensor):
         if var < 0:
             raise ValueError("var has negative entry/entries")
-        var = (input.detach() * 0 + var)  # fmt: skip
+        var = cast(Tensor, full_like(input, var))
     elif (var < 0).any().item():
         raise ValueError("var has negative entry/entries")
     elif var.shape == input.shape[:-1]:

@@ -110,12 +110,11 @@ def _resize(input: Tensor, dim: int, n_out: int, factor: float | None, mode: str
         neighbours = [(0, 1 - t), (1, t)]
     shape = [1] * input.ndim
     shape[dim] = n_out
-    out = None
-    for offset, weight in neighbours:
-        weights = from_numpy(weight.reshape(shape)).to(input.device).to(input.dtype)
-        term = _take(input, dim, left + offset) * weights
-        out = term if out is None else out + term
-    return out
+    terms = [
+        _take(input, dim, left + offset) * from_numpy(weight.reshape(shape)).to(input.device).to(input.dtype)
+        for offset, weight in neighbours
+    ]
+    return sum(terms[1:], terms[0])
 
 
 def _take(input: Tensor, dim: int, index: np.ndarray) -> Tensor:
