@@ -13,7 +13,6 @@ from kernelgrad.nn.functional.activations import (
     hardtanh_,
     leaky_relu,
     leaky_relu_,
-    log_softmax,
     mish,
     prelu,
     relu,
@@ -24,8 +23,6 @@ from kernelgrad.nn.functional.activations import (
     selu,
     selu_,
     silu,
-    softmax,
-    softmin,
     threshold,
     threshold_,
 )
@@ -92,6 +89,7 @@ from kernelgrad.ops.pooling import (
     max_pool2d,
 )
 from kernelgrad.ops.shape import pad
+from kernelgrad.ops.softmax import log_softmax, softmax, softmin
 
 __all__ = [
     "adaptive_avg_pool1d",

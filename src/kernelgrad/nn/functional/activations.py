@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from kernelgrad.core import INPUT, is_grad_enabled
 from kernelgrad.ops import activations as ops
 from kernelgrad.ops.creation import zeros_like
 from kernelgrad.ops.random import rand_like
-from kernelgrad.ops.softmax import log_softmax as log_softmax_op
-from kernelgrad.ops.softmax import softmax as softmax_op
+from kernelgrad.ops.softmax import softmax
 from kernelgrad.tensor import Tensor
 
 
@@ -127,42 +125,13 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return input.narrow(dim, 0, size // 2) * ops.sigmoid(input.narrow(dim, size // 2, size // 2))
 
 
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """``exp(x) / sum of exp(x)`` along `dim`, computed in `dtype` where one is given."""
-    if dim is None:
-        dim = _implicit_dim("softmax", input.ndim, _stacklevel)
-    return softmax_op(input if dtype is None else input.to(dtype), dim)
-
-
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """``softmax(-x)`` along `dim`."""
-    if dim is None:
-        dim = _implicit_dim("softmin", input.ndim, _stacklevel)
-    return softmax_op(-(input if dtype is None else input.to(dtype)), dim)
-
-
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """``log(softmax(x))`` along `dim`, computed in `dtype` where one is given."""
-    if dim is None:
-        dim = _implicit_dim("log_softmax", input.ndim, _stacklevel)
-    return log_softmax_op(input if dtype is None else input.to(dtype), dim)
-
-
-def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
-    warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
-        stacklevel=stacklevel,
-    )
-    return 0 if ndim in (0, 1, 3) else 1
-
-
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """``softmax((logits + g) / tau)``, g Gumbel noise; with `hard` one-hot, but with the gradient of the soft sample.
 
     Jang, Gu & Poole (2016), https://arxiv.org/abs/1611.01144
     """
     noise = -(-(rand_like(logits).clamp(min=1e-38).log())).clamp(min=1e-38).log()
-    soft = softmax_op((logits + noise) / tau, dim)
+    soft = softmax((logits + noise) / tau, dim)
     if not hard:
         return soft
     one_hot = zeros_like(soft).scatter_(dim, soft.detach().argmax(dim, keepdim=True), 1.0)

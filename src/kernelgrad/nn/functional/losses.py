@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
 
 from kernelgrad.nn.functional.similarity import cosine_similarity, pairwise_distance
 from kernelgrad.ops.activations import logsigmoid, softplus
@@ -223,19 +222,16 @@ def gaussian_nll_loss(
 
     The bound on var passes its gradient as if it were not there. `full` adds ``log(2 pi) / 2``.
     """
-    if not isinstance(var, Tensor):
-        if var < 0:
-            raise ValueError("var has negative entry/entries")
-        var = cast(Tensor, full_like(input, var))
-    elif (var < 0).any().item():
+    variance = var if isinstance(var, Tensor) else full_like(input, var)
+    if (variance < 0).any().item():
         raise ValueError("var has negative entry/entries")
-    elif var.shape == input.shape[:-1]:
-        var = var.unsqueeze(-1)
-    elif var.shape[:-1] != input.shape[:-1] or var.shape[-1] not in (1, input.shape[-1]):
-        raise ValueError(f"var is of incorrect size: {tuple(var.shape)} for an input of {tuple(input.shape)}")
-    var = var + (var.detach().clamp(min=eps) - var.detach())
+    if variance.shape == input.shape[:-1]:
+        variance = variance.unsqueeze(-1)
+    elif variance.shape[:-1] != input.shape[:-1] or variance.shape[-1] not in (1, input.shape[-1]):
+        raise ValueError(f"var is of incorrect size: {tuple(variance.shape)} for an input of {tuple(input.shape)}")
+    variance = variance + (variance.detach().clamp(min=eps) - variance.detach())
     difference = input - target
-    loss = 0.5 * (var.log() + difference * difference / var)
+    loss = 0.5 * (variance.log() + difference * difference / variance)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduce_loss(loss, reduction)
