@@ -185,7 +185,7 @@ cdef class UnaryNode(Node):
     cdef int64_t version
     cdef double scalars[4]
 
-    def name(self):
+    cdef str label(self):
         return self.op.__name__.title().replace("_", "") + "Backward"
 
     cdef int release(self) except -1:
@@ -856,7 +856,7 @@ cdef class BinaryNode(Node):
     cdef int64_t a_dims[8]
     cdef int64_t b_dims[8]
 
-    def name(self):
+    cdef str label(self):
         return self.op.__name__.title().replace("_", "") + "Backward"
 
     cdef int save_a(self, Array a) except -1:

@@ -18,6 +18,7 @@ cdef class Node:
 
     cdef int apply(self) except -1
     cdef int release(self) except -1
+    cdef str label(self)
 
 
 cdef bint grad_enabled() noexcept nogil

@@ -128,13 +128,17 @@ cdef class Node:
         self.outputs = 1
 
     cdef int apply(self) except -1:
-        raise NotImplementedError(f"{self.name()} has no backward")
+        raise NotImplementedError(f"{self.label()} has no backward")
 
     cdef int release(self) except -1:
         return 0
 
-    def name(self):
+    cdef str label(self):
         return type(self).__name__
+
+    def name(self):
+        """The op's name, as PyTorch shows it."""
+        return self.label()
 
     @property
     def next_functions(self):
@@ -146,7 +150,7 @@ cdef class Node:
         raise NotImplementedError("hooks on graph nodes are not supported: register the hook on the tensor")
 
     def __repr__(self):
-        return f"<{self.name()}>"
+        return f"<{self.label()}>"
 
 
 cdef object edge_of(Array x):
@@ -169,7 +173,7 @@ cdef int check_version(Array x, int64_t version, Node node) except -1:
     if x.storage.version != version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
-            f"{node.name()} saved a tensor of shape {shape_tuple(x)} at version {version}, it is at version {x.storage.version} now; "
+            f"{node.label()} saved a tensor of shape {shape_tuple(x)} at version {version}, it is at version {x.storage.version} now; "
             "clone() it before changing it, or use the out-of-place form")
     return 0
 
@@ -296,7 +300,7 @@ cdef int run_node(Node node) except -1:
     cdef int nr
     if node.released:
         raise RuntimeError(
-            f"Trying to backward through the graph a second time: the saved tensors of {node.name()} have already been freed. "
+            f"Trying to backward through the graph a second time: the saved tensors of {node.label()} have already been freed. "
             "Specify retain_graph=True in the first backward() if you need to go through the graph twice.")
     if node.hooks is not None:
         for nr, hooks in node.hooks.items():
@@ -509,7 +513,7 @@ cdef class FunctionNode(Node):
     def __cinit__(self):
         self.materialize = True
 
-    def name(self):
+    cdef str label(self):
         return self.function.__name__ + "Backward"
 
     def save_for_backward(self, *arrays):
@@ -528,7 +532,7 @@ cdef class FunctionNode(Node):
     @property
     def saved_tensors(self):
         if self.released:
-            raise RuntimeError(f"{self.name()}: saved tensors have already been freed; use retain_graph=True in the first backward()")
+            raise RuntimeError(f"{self.label()}: saved tensors have already been freed; use retain_graph=True in the first backward()")
         if self.saved is None:
             return ()
         if self.versions is not None:
@@ -564,16 +568,16 @@ cdef class FunctionNode(Node):
         if len(results) > len(self.edges) and all([r is None for r in results[len(self.edges):]]):
             results = results[:len(self.edges)]
         if len(results) != len(self.edges):
-            raise RuntimeError(f"function {self.name()} returned an incorrect number of gradients (expected {len(self.edges)}, got {len(results)})")
+            raise RuntimeError(f"function {self.label()} returned an incorrect number of gradients (expected {len(self.edges)}, got {len(results)})")
         for i in range(len(results)):
             if results[i] is None or self.edges[i] is None:
                 continue
             if not isinstance(results[i], Array):
-                raise TypeError(f"{self.name()}: expected Tensor or None as gradient {i}, got {type(results[i]).__name__}")
+                raise TypeError(f"{self.label()}: expected Tensor or None as gradient {i}, got {type(results[i]).__name__}")
             g = <Array>results[i]
             expected = self.metadata["shapes"][i]
             if shape_tuple(g) != expected:
-                raise RuntimeError(f"Function {self.name()} returned an invalid gradient at index {i} - got {list(shape_tuple(g))} but expected "
+                raise RuntimeError(f"Function {self.label()} returned an invalid gradient at index {i} - got {list(shape_tuple(g))} but expected "
                                    f"shape compatible with {list(expected)}")
             # held by the tuple and by g alone, its memory by it alone: a leaf may keep it
             send(self, i, g, Py_REFCNT(g) <= 2 and Py_REFCNT(g.storage) == 1)

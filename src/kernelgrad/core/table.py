@@ -157,6 +157,7 @@ TABLE = [
     Kernel("adagrad_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("adadelta_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("scale_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
+    Kernel("squared_norm_forward", "optim", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.1),
     # ---- matmul ----
     Kernel("gemm", "matmul", simd=FLOATS, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("gemm_pack_b", "matmul", simd=F32),
