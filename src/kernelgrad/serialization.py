@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors
 
-from . import core
-from .tensor import Tensor, from_numpy
+from kernelgrad import core
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.tensor import Tensor
 
 # core dtype name: (safetensors name in files, safetensors name in its Python interface)
 NAMES = {

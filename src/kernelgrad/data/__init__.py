@@ -1,11 +1,19 @@
 """Datasets, loaders, readers of real data, transforms."""
 
-from .bundled import BUNDLED, load_bundled
-from .collate import default_collate
-from .dataset import ChainDataset, ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
-from .loader import DataLoader, get_worker_info
-from .readers import load_cifar10, load_folder, load_idx_folder, read_idx
-from .sampler import (
+from kernelgrad.data.bundled import BUNDLED, load_bundled
+from kernelgrad.data.collate import default_collate
+from kernelgrad.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from kernelgrad.data.loader import DataLoader, get_worker_info
+from kernelgrad.data.readers import load_cifar10, load_folder, load_idx_folder, read_idx
+from kernelgrad.data.sampler import (
     BatchSampler,
     RandomSampler,
     Sampler,
@@ -13,8 +21,8 @@ from .sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from .split import DataSplit, stratified_split
-from .transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, standardize
+from kernelgrad.data.split import DataSplit, stratified_split
+from kernelgrad.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, standardize
 
 __all__ = [
     "BUNDLED",

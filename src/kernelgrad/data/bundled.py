@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from .split import DataSplit, dataset_of, quantile_bins, stratified_split
-from .transforms import Normalize
+from kernelgrad.data.split import DataSplit, dataset_of, quantile_bins, stratified_split
+from kernelgrad.data.transforms import Normalize
 
 BUNDLED = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 

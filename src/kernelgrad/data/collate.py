@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import stack
-from ..tensor import Tensor, from_numpy, tensor
+from kernelgrad.ops.creation import from_numpy, tensor
+from kernelgrad.ops.shape import stack
+from kernelgrad.tensor import Tensor
 
 
 def default_collate(batch: Sequence[Any]) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
-from .sampler import permutation, seed_from
+from kernelgrad.data.sampler import permutation, seed_from
+from kernelgrad.tensor import Tensor
 
 
 class Dataset:

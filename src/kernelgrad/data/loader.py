@@ -13,12 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from ..core import no_grad
-from ..tensor import Tensor, from_numpy
-from .collate import default_collate
-from .dataset import Dataset, IterableDataset, Subset, TensorDataset
-from .prefetch import prefetch
-from .sampler import BatchSampler, Generator, RandomSampler, Sampler, SequentialSampler, begin_epoch, seed_from
+from kernelgrad.core import no_grad
+from kernelgrad.data.collate import default_collate
+from kernelgrad.data.dataset import Dataset, IterableDataset, Subset, TensorDataset
+from kernelgrad.data.prefetch import prefetch
+from kernelgrad.data.sampler import (
+    BatchSampler,
+    Generator,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    begin_epoch,
+    seed_from,
+)
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.tensor import Tensor
 
 
 class DataLoader:

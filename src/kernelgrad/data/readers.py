@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .split import DataSplit, dataset_of, stratified_split
+from kernelgrad.data.split import DataSplit, dataset_of, stratified_split
 
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -13,17 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.random import Generator, default_generator
-from ..ops.random import rand, randperm
+from kernelgrad.ops.random import Generator, rand, randint, randperm
 
 
 def seed_from(generator: Generator | None) -> int:
     """Draw a seed (0 .. 2**62 - 1) from `generator`, or from the library's default one."""
-    return int(generator_of(generator).random_int())
-
-
-def generator_of(generator: Generator | None) -> Generator:
-    return default_generator if generator is None else generator
+    return int(randint(0, 1 << 62, (1,), generator=generator).item())
 
 
 def permutation(n: int, seed: int) -> np.ndarray:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..tensor import from_numpy
-from .dataset import TensorDataset
-from .transforms import Normalize
+from kernelgrad.data.dataset import TensorDataset
+from kernelgrad.data.transforms import Normalize
+from kernelgrad.ops.creation import from_numpy
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.random import rand
-from ..tensor import Tensor, from_numpy
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.ops.random import rand
+from kernelgrad.tensor import Tensor
 
 AXES_KEPT = 1  # statistics are per channel of (N, C, H, W), per feature of (N, F): over all axes but this one
 

@@ -2,11 +2,23 @@
 
 from typing import Any
 
-from .callbacks import Callback, CSVLogger, EarlyStopping, LRScheduler, ModelCheckpoint
-from .history import History
-from .metrics import AUC, F1, MAE, MSE, R2, Accuracy, ConfusionMatrix, Metric, Precision, Recall, TopK
-from .progress import ProgressBar
-from .trainer import Trainer
+from kernelgrad.training.callbacks import Callback, CSVLogger, EarlyStopping, LRScheduler, ModelCheckpoint
+from kernelgrad.training.history import History
+from kernelgrad.training.metrics import (
+    AUC,
+    F1,
+    MAE,
+    MSE,
+    R2,
+    Accuracy,
+    ConfusionMatrix,
+    Metric,
+    Precision,
+    Recall,
+    TopK,
+)
+from kernelgrad.training.progress import ProgressBar
+from kernelgrad.training.trainer import Trainer
 
 __all__ = [
     "AUC",
@@ -35,7 +47,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # the estimators need scikit-learn, which is slow to import
     if name in ("KernelgradClassifier", "KernelgradRegressor"):
-        from . import estimators
+        from kernelgrad.training import estimators
 
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data import DataLoader, Dataset, TensorDataset
-from ..tensor import Tensor, from_numpy
+from kernelgrad.data import DataLoader, Dataset, TensorDataset
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.tensor import Tensor
 
 
 def as_loader(data: Any, targets: Any, batch_size: int, shuffle: bool, dtype: Any, what: str) -> Iterable[Any]:

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..serialization import write_atomically
-from .history import direction
+from kernelgrad.serialization import write_atomically
+from kernelgrad.training.history import History, direction
 
 
 class Callback:
@@ -188,7 +188,11 @@ class CSVLogger(Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, Any]) -> None:
-        columns = trainer.history.scalars()
+        self.write(trainer.history)
+
+    def write(self, history: History) -> None:
+        """Write all of `history` now."""
+        columns = history.scalars()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", *columns])

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import serialization
-from ..core.random import default_generator
+from kernelgrad import serialization
+from kernelgrad.ops.random import default_generator
 
 FORMAT = 1
 COUNTERS = ("epoch", "step_count", "steps_in_epoch", "first_epoch", "loss_sum", "sample_count", "should_stop")

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn
-from ..core.random import default_generator
-from ..data import DataLoader, TensorDataset
-from ..data.split import quantile_bins, stratified_split
-from ..tensor import from_numpy
-from .callbacks import EarlyStopping
-from .trainer import OPTIMIZERS, Trainer, chosen
+from kernelgrad import nn
+from kernelgrad.data import DataLoader, TensorDataset
+from kernelgrad.data.split import quantile_bins, stratified_split
+from kernelgrad.ops.creation import from_numpy
+from kernelgrad.ops.random import default_generator
+from kernelgrad.training.callbacks import EarlyStopping
+from kernelgrad.training.trainer import OPTIMIZERS, Trainer, chosen
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

@@ -70,17 +70,12 @@ class History(dict):
                         range(1, len(values) + 1), values, color=color, label=label, marker=marker, markersize=3.5
                     )
             if f"val_{name}" in scalars:
-                key = f"val_{name}"
-                epoch, value = self.best(key)
-                axes.annotate(
-                    f"best {value:.4g}, epoch {epoch + 1}",
-                    (epoch + 1, value),
-                    textcoords="offset points",
-                    xytext=(0, -14 if direction(key) == "max" else 10),
-                    ha="right" if epoch > self.epochs / 2 else "left",
-                    fontsize=8,
-                    color="#aa3344",
-                )
+                epoch, value = self.best(f"val_{name}")
+                label = f"best: {value:.4g} in epoch {epoch + 1}"
+                axes.plot(epoch + 1, value, "*", color="#aa3344", markersize=11, linestyle="none", label=label)
+            values = [value for key in (name, f"val_{name}") for value in scalars.get(key, ()) if value is not None]
+            if direction(name) == "min" and min(values) > 0 and max(values) > LOG_FROM * min(values):
+                axes.set_yscale("log")
             axes.set(xlabel="epoch", title=name.replace("_", " "))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.25)
@@ -94,6 +89,7 @@ class History(dict):
         return figure
 
 
+LOG_FROM = 20  # a loss that falls by more than this factor is drawn on a logarithmic axis
 NOT_DRAWN = ("lr", "seconds", "samples_per_second")
 SMALLER_IS_BETTER = ("loss", "mae", "mse", "error", "perplexity")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from kernelgrad.tensor import Tensor
 
 
 class Metric:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from .callbacks import Callback
+from kernelgrad.training.callbacks import Callback
 
 REFRESH = 0.1  # seconds between updates of the numbers: metrics are computed only then
 

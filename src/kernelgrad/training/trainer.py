@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import optim
-from ..core import no_grad
-from ..nn import functional
-from ..nn.utils import clip_grad_norm_
-from ..ops import cat
-from ..tensor import Tensor
-from . import checkpoint
-from .batches import as_loader, split_batch
-from .callbacks import Callback
-from .history import History
-from .metrics import Metric, as_metric
-from .progress import ProgressBar
+from kernelgrad import optim
+from kernelgrad.core import no_grad
+from kernelgrad.nn import functional
+from kernelgrad.nn.utils import clip_grad_norm_
+from kernelgrad.ops.shape import cat
+from kernelgrad.tensor import Tensor
+from kernelgrad.training import checkpoint
+from kernelgrad.training.batches import as_loader, split_batch
+from kernelgrad.training.callbacks import Callback
+from kernelgrad.training.history import History
+from kernelgrad.training.metrics import Metric, as_metric
+from kernelgrad.training.progress import ProgressBar
 
 LOSSES = {
     "cross_entropy": functional.cross_entropy,
@@ -277,7 +277,7 @@ class Trainer:
             getattr(callback, hook)(self, *arguments)
 
     def _dtype(self) -> Any:
-        from ..core import float32
+        from kernelgrad.core import float32
 
         for parameter in self.model.parameters():
             return parameter.dtype

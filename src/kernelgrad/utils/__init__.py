@@ -1,5 +1,5 @@
 """The modules that PyTorch keeps under `torch.utils`."""
 
-from . import data
+from kernelgrad.utils import data
 
 __all__ = ["data"]

@@ -1,4 +1,4 @@
 """`kernelgrad.data` under the name a PyTorch script imports."""
 
-from ..data import *  # noqa: F403
-from ..data import __all__ as __all__
+from kernelgrad.data import *  # noqa: F403
+from kernelgrad.data import __all__ as __all__

@@ -1,0 +1,5 @@
+"""The command `kernelgrad`: info, demo, train, bench."""
+
+from kernelgrad.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,94 @@
+"""The roofline picture: every kernel by its arithmetic intensity and its speed, under the roofs of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+COLORS = {
+    "simd": "#4477aa",
+    "jit": "#228833",
+    "reference": "#aaaaaa",
+    "cuda": "#aa3377",
+    "numpy": "#ccbb44",
+    "torch": "#ee6677",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+
+
+def draw(path: Path, document: dict[str, Any]) -> int:
+    """Draw the rows that have both operations and bytes; returns how many tasks that were (0: no picture).
+
+    Williams, Waterman & Patterson (2009), https://doi.org/10.1145/1498765.1498785.
+    """
+    rows = [row for row in document["rows"] if row["flops"] and row["nbytes"]]
+    if not rows:
+        return 0
+    from matplotlib.figure import Figure
+
+    roofs, machine = document["roofs"], document["machine"]
+    intensities = [row["flops"] / row["nbytes"] for row in rows]
+    speeds = [row["gflops"] for row in rows]
+    low, high = min([*intensities, 0.05]) / 2, max([*intensities, 50.0]) * 2
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.add_subplot()
+    knee = roofs["gflops"] / roofs["gbytes"]
+    axes.plot(
+        [low, knee, high], [low * roofs["gbytes"], roofs["gflops"], roofs["gflops"]], color="#222222", linewidth=2
+    )
+    axes.text(high / 1.1, roofs["gflops"] * 1.06, f"arithmetic: {roofs['gflops']:.0f} GF/s", ha="right", fontsize=9)
+    axes.text(low * 1.2, low * 1.2 * roofs["gbytes"] * 1.5, f"memory: {roofs['gbytes']:.1f} GB/s", fontsize=9)
+
+    tasks = sorted({row["task"] for row in rows})
+    for row, intensity in zip(rows, intensities, strict=True):
+        color = COLORS.get(row["contender"].split()[0], "#777777")
+        axes.plot(
+            intensity,
+            row["gflops"],
+            marker=MARKERS[tasks.index(row["task"]) % len(MARKERS)],
+            markersize=6,
+            color=color,
+            markerfacecolor="none" if row["peer"] else color,
+            linestyle="none",
+            alpha=0.9,
+        )
+    label(axes, rows)
+    for contender in dict.fromkeys(row["contender"] for row in rows):
+        hollow = any(row["peer"] for row in rows if row["contender"] == contender)
+        color = COLORS.get(contender.split()[0], "#777777")
+        name = f"{contender} (peer)" if hollow else f"kernelgrad, {contender}"
+        axes.plot([], [], "o", color=color, markerfacecolor="none" if hollow else color, label=name)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=(low, high),
+        ylim=(min(speeds) / 2, max(roofs["gflops"], *speeds) * 2),
+        xlabel="arithmetic intensity, operations per byte",
+        ylabel="GF/s",
+        title=f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}",
+    )
+    axes.grid(alpha=0.2, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=130)
+    return len(tasks)
+
+
+def label(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """Name each task once, at its fastest own row; names that would fall on another are left out."""
+    import math
+
+    own = [row for row in rows if not row["peer"]] or rows
+    best: dict[str, dict[str, Any]] = {}
+    for row in own:
+        if row["task"] not in best or row["gflops"] > best[row["task"]]["gflops"]:
+            best[row["task"]] = row
+    placed: list[tuple[float, float]] = []
+    for row in sorted(best.values(), key=lambda row: -row["gflops"]):
+        x, y = math.log10(row["flops"] / row["nbytes"]), math.log10(row["gflops"])
+        if any(abs(x - px) < 0.28 and abs(y - py) < 0.07 for px, py in placed):
+            continue
+        placed.append((x, y))
+        axes.annotate(
+            row["task"], (10**x, 10**y), textcoords="offset points", xytext=(6, 3), fontsize=7.5, color="#333333"
+        )
