@@ -76,14 +76,16 @@ VEC_INLINE vec_f32 vec_sigmoid(vec_f32 x) {
     return vec_fnma(a, q, a);
 }
 
-/* x / (1 + e^-y) for x and y of one sign, given e^-|y| = p 2^n. Below zero x p (1 - q) is formed before scaling by 2^n.
- */
+/* a - a q for q that is 0 where a is large, or infinite. */
+VEC_INLINE vec_f32 vec_lessened(vec_f32 a, vec_f32 q) { return vec_fnma(vec_min(vec_set(200.0f), a), q, a); }
+
+/* x / (1 + e^-y) for x and y of one sign, given e = e^-|y| = p 2^n: x - x q, q = e / (1 + e), below zero x p - x p q
+ * before scaling by 2^n, which keeps all bits where e is subnormal. The limit at -inf is 0, not nan. */
 VEC_INLINE vec_f32 vec_gated(vec_f32 x, vec_f32 p, vec_f32 n) {
-    const vec_f32 one = vec_set(1.0f), zero = vec_zero();
-    vec_f32 e = vec_ldexp(p, n), rest = vec_sub(one, vec_div(e, vec_add(one, e)));
-    vec_mask negative = vec_lt(x, zero);
-    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x); /* the limit at -inf is 0, not nan */
-    return vec_ldexp(vec_mul(a, rest), vec_select(negative, n, zero));
+    vec_f32 e = vec_ldexp(p, n), q = vec_div(e, vec_add(vec_set(1.0f), e));
+    vec_mask negative = vec_lt(x, vec_zero());
+    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
+    return vec_ldexp(vec_lessened(a, q), vec_select(negative, n, vec_zero()));
 }
 
 /* x sigmoid(x) */
@@ -92,17 +94,16 @@ VEC_INLINE vec_f32 vec_silu(vec_f32 x) {
     return vec_gated(x, p, n);
 }
 
-/* x tanh(log(1 + e^x)), with t = e^-|x| = p 2^n: x (1 + 2 t) / (1 + 2 t + 2 t^2), below zero x t (2 + t) / (2 + 2 t +
- * t^2). */
+/* x tanh(log(1 + e^x)) with t = e^-|x| = p 2^n: x - x q, q = 2 t^2 / (1 + 2 t + 2 t^2), or below zero x t - x t q,
+ * q = t (1 + t) / (2 + 2 t + t^2), scaled last as in vec_gated. */
 VEC_INLINE vec_f32 vec_mish(vec_f32 x) {
-    const vec_f32 one = vec_set(1.0f), two = vec_set(2.0f), zero = vec_zero();
-    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n), t = vec_ldexp(p, n);
-    vec_mask negative = vec_lt(x, zero);
-    vec_f32 top = vec_select(negative, vec_add(two, t), vec_fma(two, t, one));
-    vec_f32 bottom =
-        vec_fma(t, vec_select(negative, vec_add(two, t), vec_add(two, vec_add(t, t))), vec_select(negative, two, one));
+    const vec_f32 one = vec_set(1.0f), two = vec_set(2.0f);
+    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n), t = vec_ldexp(p, n), twice = vec_add(t, t);
+    vec_mask negative = vec_lt(x, vec_zero());
+    vec_f32 top = vec_mul(t, vec_select(negative, vec_add(one, t), twice));
+    vec_f32 bottom = vec_fma(t, vec_add(two, vec_select(negative, t, twice)), vec_select(negative, two, one));
     vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
-    return vec_ldexp(vec_mul(a, vec_div(top, bottom)), vec_select(negative, n, zero));
+    return vec_ldexp(vec_lessened(a, vec_div(top, bottom)), vec_select(negative, n, vec_zero()));
 }
 
 /* x + x^3 p(x^2) below 0.625 (minimax, 2^-27), 1 - 2 / (e^2x + 1) above; odd. */
