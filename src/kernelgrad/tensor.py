@@ -6,21 +6,9 @@ import copy as _copy
 import numpy as np
 
 from kernelgrad import core, ops
-from kernelgrad.core import Array
+from kernelgrad.core import Array, Size
 
 _add, _mul, _sub, _div = ops.elementwise._add, ops.elementwise.mul, ops.elementwise._sub, ops.elementwise._div
-
-
-class Size(tuple):
-    """A shape: a tuple with ``numel()``."""
-
-    __slots__ = ()
-
-    def numel(self):
-        return int(np.prod(self, dtype=np.int64))
-
-    def __repr__(self):
-        return f"kernelgrad.Size({list(self)})"
 
 
 class Tensor(Array):
@@ -218,14 +206,6 @@ class Tensor(Array):
         """Set whether operations on this leaf are recorded; returns the tensor."""
         return core.set_requires_grad(self, requires_grad)
 
-    @property
-    def requires_grad(self):
-        return Array.requires_grad.__get__(self)
-
-    @requires_grad.setter
-    def requires_grad(self, value):
-        core.set_requires_grad(self, value)
-
     def detach(self):
         """The same memory outside the graph."""
         return core.detach(self)
@@ -262,10 +242,6 @@ class Tensor(Array):
         core.rebind(self, value)
 
     # ---- shape, dtype, device ----
-    @property
-    def shape(self):
-        return Size(Array.shape.__get__(self))
-
     def size(self, dim=None):
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.shape[dim]

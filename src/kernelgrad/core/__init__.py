@@ -2,6 +2,7 @@
 
 from kernelgrad.core.array import (
     Array,
+    Size,
     as_dtype,
     as_numpy,
     as_strided,
@@ -33,6 +34,7 @@ from kernelgrad.core.array import (
     new_of_class,
     rebind,
     set_default_dtype,
+    set_requires_grad,
     set_tensor_class,
     uint8,
     zero_,
@@ -70,7 +72,6 @@ from kernelgrad.core.graph import (
     is_grad_enabled,
     no_grad,
     register_hook,
-    set_requires_grad,
 )
 from kernelgrad.core.graph import set_grad_mode as set_grad_enabled
 from kernelgrad.core.memory import empty_cache, memory_stats

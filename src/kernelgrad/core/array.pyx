@@ -652,13 +652,43 @@ cpdef Array cast(Array x, dtype to):
 
 # ---- What Python sees of an array ----
 
+class Size(tuple):
+    """A shape: a tuple with ``numel()``."""
+
+    __slots__ = ()
+
+    def numel(self):
+        total = 1
+        for n in self:
+            total *= n
+        return total
+
+    def __repr__(self):
+        return f"kernelgrad.Size({list(self)})"
+
+
+cdef object size_class = Size
+
+
+def set_requires_grad(Array x, bint on):
+    """Whether operations on a leaf are recorded. RuntimeError for integers, and for switching off what was computed."""
+    if on and x.code < BFLOAT16:
+        raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {dtype_of(x.code).name}")
+    if not on and x.node is not None:
+        raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                           "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+    if x.node is None:
+        x.wants_grad = on
+    return x
+
+
 cdef class Array:
     def __init__(self, *args, **kwargs):
         raise TypeError(f"{type(self).__name__} cannot be made directly: use kernelgrad.tensor(), zeros(), from_numpy() ...")
 
     @property
     def shape(self):
-        return shape_tuple(self)
+        return kg_new(size_class, (shape_tuple(self),))
 
     @property
     def ndim(self):
@@ -687,6 +717,10 @@ cdef class Array:
     @property
     def requires_grad(self):
         return self.wants_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        set_requires_grad(self, value)
 
     @property
     def grad_fn(self):

@@ -437,17 +437,6 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
 # ---- Graph state of arrays, for Tensor ----
 
-def set_requires_grad(Array x, bint on):
-    if on and not (x.code == FLOAT32 or x.code == FLOAT64 or x.code == BFLOAT16):
-        raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {x.dtype}")
-    if not on and x.node is not None:
-        raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
-                           "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
-    if x.node is None:
-        x.wants_grad = on
-    return x
-
-
 cdef class HookHandle:
     """Returned by register_hook; ``remove()`` takes the hook away."""
     cdef dict hooks
