@@ -33,7 +33,8 @@ static void slice_gradient(void *context, int64_t chunk) {
                 vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL,
                            vec_load(from + j, z->outs - j));
         }
-        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, rows, 1, row, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
+        conv_operand a = {rows, 1, row, 1, 0};
+        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
     }
 }
 

@@ -43,10 +43,18 @@ typedef struct {
     int add, relu;     /* add: C counts */
 } conv_epilogue;
 
-/* tile.c: C[m, n] = epilogue(A B). A by two strides; B in panels of PANEL columns, `panel` floats apart, with rows
- * b_row apart. What lies in a panel beyond column n is read, and does not count. */
-void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col, const float *b,
-                        int64_t b_row, int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
+/* The left operand of a product: element (i, p) of segment s is at[i row + p col + s segment]; segments continue the
+ * reduction. */
+typedef struct {
+    const float *at;
+    int64_t row, col, segments, segment;
+} conv_operand;
+
+/* tile.c: C[m, n] = epilogue(A B), a reduction over segments of k each. B in panels of PANEL columns, `panel` floats
+ * apart, with rows b_row apart. What lies in a panel beyond column n is read up to the next whole vector, and does not
+ * count. */
+void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, const float *b, int64_t b_row,
+                        int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
 
 /* One axis of a product over taps: output i at `out_first + i out_step` is made of the source pixels
  * `i step + first + tap gap`, whose weights have index `kernel_first + tap kernel_gap`. */
@@ -60,6 +68,18 @@ typedef struct {
 void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                           int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row);
 conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
+
+/* Rows of an image as they are needed for output rows y0 .. y1-1, with zeros where taps leave the image: `step` and
+ * `gap` of the axes apply to the rows and pixels of a band as to those of the image. Taps side by side only (gap 1
+ * along x). */
+typedef struct {
+    const float *at; /* the first tap of output (y0, 0) */
+    int64_t row;     /* floats from row to row */
+} conv_band;
+int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t channels,
+                                  int64_t rows); /* room for `rows` output rows */
+conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t channels, int64_t y0, int64_t y1,
+                                  float *room);
 
 /* implicit.c, backward_weight.c: any shape. */
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

@@ -53,3 +53,36 @@ void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t p
         }
     }
 }
+
+/* All taps of all outputs lie on the image. */
+static int inside(const conv_axis *a) {
+    return a->first >= 0 && (a->outputs - 1) * a->step + a->first + (a->taps - 1) * a->gap < a->source;
+}
+
+int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t channels, int64_t rows) {
+    const conv_axis *v = axes, *h = axes + 1;
+    if (inside(v) && inside(h)) return 0;
+    int64_t width = (h->outputs - 1) * h->step + h->taps, height = (rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
+    return height * width * channels + VEC_LANES;
+}
+
+conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t channels, int64_t y0, int64_t y1,
+                                  float *room) {
+    const conv_axis *v = axes, *h = axes + 1;
+    int64_t top = y0 * v->step + v->first, width = (h->outputs - 1) * h->step + h->taps, row = h->source * channels;
+    if (inside(v) && inside(h)) return (conv_band){image + top * row + h->first * channels, row};
+    int64_t height = (y1 - y0 - 1) * v->step + (v->taps - 1) * v->gap + 1;
+    int64_t low = least(most(-h->first, 0), width), high = most(least(h->source - h->first, width), low);
+    float *to = room;
+    for (int64_t y = top; y < top + height; y++, to += width * channels) {
+        int off = y < 0 || y >= v->source;
+        if (off) {
+            clear_run(to, width * channels);
+            continue;
+        }
+        clear_run(to, low * channels);
+        copy_run(to + low * channels, image + y * row + (h->first + low) * channels, (high - low) * channels);
+        clear_run(to + high * channels, (width - high) * channels);
+    }
+    return (conv_band){room, width * channels};
+}

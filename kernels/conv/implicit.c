@@ -1,11 +1,13 @@
 /* Implicit GEMM, any shape: rows are output pixels, columns output channels, and the reduction runs over taps and
  * channels. A chunk gathers the source pixels of a block of outputs into rows, at most KC values at a time, and
- * multiplies them with packed weights. Backward data of stride s is s*s dense products, one per phase of the grad_x
- * pixels: each uses the taps that reach it. */
+ * multiplies them with packed weights. Where the reduction is short, gathering would cost too much: see multiply_band.
+ * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach
+ * it. */
 #include "conv/conv.h"
 
 #define KC 384        /* part of the reduction done at a time; sums of parts are added in order, so KC decides bits */
 #define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
+#define BAND 24576    /* floats of a band of rows */
 #define FEW_CHUNKS 16 /* split small problems at least this far, for the threads to share */
 
 typedef struct {
@@ -61,45 +63,84 @@ static void multiply(void *context, int64_t chunk) {
     const float *bias = z->bias ? z->bias + channel : NULL, *source = z->source + group * z->in;
     for (int64_t k0 = 0, k1; k0 < z->k; k0 = k1) {
         k1 = least(k0 + z->kc, z->k);
-        const float *a = source + pixel0 * stride + k0;
+        conv_operand a = {source + pixel0 * stride + k0, stride, 1, 1, 0};
         if (!z->in_place) {
             KG_NAME(conv_gather)(z->axes, source, stride, z->in, pixel0, pixel1, k0, k1, rows, z->row);
-            a = rows;
+            a.at = rows, a.row = z->row;
         }
         conv_epilogue e = {k1 == z->k ? bias : NULL, k0 > 0, z->relu && k1 == z->k};
         const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
-        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, a, z->in_place ? stride : z->row, 1, b, PANEL, z->k * PANEL, c,
-                           c_row, &e);
+        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, &a, b, PANEL, z->k * PANEL, c, c_row, &e);
     }
-    if (z->dense && z->k > 0) return;
-    for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row) {
-        float *to = output_pixel(z, pixel) + channel;
-        if (z->k > 0)
-            memcpy(to, c, n * sizeof *to);
-        else /* no tap reaches these pixels */
-            for (int64_t j = 0; j < n; j++) to[j] = bias ? bias[j] : 0;
-    }
+    if (z->dense) return;
+    for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row)
+        memcpy(output_pixel(z, pixel) + channel, c, n * sizeof *c);
+}
+
+/* Chunk: a band of output rows of one image, where the reduction is one part. Taps and channels of a row lie side by
+ * side in the band, so it is the left operand as it stands; each output row is a product of its own. */
+static void multiply_band(void *context, int64_t chunk) {
+    const product *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t n = chunk / z->blocks, y0 = cut(v->outputs, z->blocks, chunk % z->blocks),
+            y1 = cut(v->outputs, z->blocks, chunk % z->blocks + 1);
+    float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, z->in, z->block));
+    conv_band band =
+        KG_NAME(conv_make_band)(z->axes, z->source + n * v->source * h->source * z->in, z->in, y0, y1, room);
+    for (int64_t panel = 0; panel < z->panels; panel++)
+        for (int64_t y = y0; y < y1; y++) {
+            int64_t first = panel * PANEL;
+            conv_operand a = {band.at + (y - y0) * v->step * band.row, h->step * z->in, 1, v->taps, v->gap * band.row};
+            conv_epilogue e = {z->bias ? z->bias + first : NULL, 0, z->relu};
+            float *c = output_pixel(z, (n * v->outputs + y) * h->outputs) + first;
+            KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - first), h->taps * z->in, &a,
+                               z->packed + panel * z->k * PANEL, PANEL, 0, c, h->out_step * z->outs, &e);
+        }
+}
+
+/* Pixels that no tap reaches. Chunk: an output row. */
+static void fill_row(void *context, int64_t chunk) {
+    const product *z = context;
+    const conv_axis *h = z->axes + 1;
+    int64_t channels = z->outs * z->groups;
+    float *to = output_pixel(z, chunk * h->outputs);
+    for (int64_t x = 0; x < h->outputs; x++, to += h->out_step * channels)
+        for (int64_t c = 0; c < channels; c++) to[c] = z->bias ? z->bias[c] : 0;
 }
 
 static void run(product *z) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     z->pixels = z->images * v->outputs * h->outputs, z->k = v->taps * h->taps * z->in;
     if (z->pixels == 0) return;
-    z->kc = z->k ? ceil_div(ceil_div(z->k, ceil_div(z->k, KC)), 16) * 16 : 0;
+    if (z->k == 0) {
+        kg_parallel(fill_row, z, z->images * v->outputs, 1e-4 * z->pixels * z->outs * z->groups);
+        return;
+    }
+    z->kc = ceil_div(ceil_div(z->k, ceil_div(z->k, KC)), 16) * 16;
     z->row = odd_lines(least(z->k, z->kc) + VEC_LANES - 1);
     z->panels = ceil_div(z->outs, PANEL);
     z->dense = v->out_step == 1 && h->out_step == 1;
     z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 &&
                   h->first == 0 && v->source == v->outputs && h->source == h->outputs &&
                   (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
-    int64_t limit = most(14, least(168, BLOCK / z->row));
-    z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
-    z->block = ceil_div(z->pixels, z->blocks);
-    z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, z->blocks * z->groups));
+    const int band = z->k <= KC && z->groups == 1 && h->gap == 1 && h->outputs >= 6 && !z->in_place;
+    if (band) {
+        int64_t row = v->step * ((h->outputs - 1) * h->step + h->taps) * z->in; /* floats that an output row adds */
+        z->blocks = least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, z->images)));
+        z->block = ceil_div(v->outputs, z->blocks);
+    } else {
+        int64_t limit = most(14, least(168, BLOCK / z->row));
+        z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
+        z->block = ceil_div(z->pixels, z->blocks);
+        z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, z->blocks * z->groups));
+    }
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
     kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
-    kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
+    if (band)
+        kg_parallel(multiply_band, z, z->images * z->blocks, us);
+    else
+        kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
 }
 
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

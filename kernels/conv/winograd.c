@@ -80,9 +80,11 @@ static void convolve_block(void *context, int64_t chunk) {
         tile_pixels(p[~t & 1], &z->tiles, z->in_h, z->in_w, z->in, z->x, next, 6, z->up, z->left, z->zero);
         winograd_transform_input(p[t & 1], p[~t & 1], z->in, v + t * z->ldv, z->v_point);
     }
-    for (int64_t q = 0; q < 36; q++)
-        KG_NAME(conv_gemm)(count, z->out, z->in, v + q * z->v_point, z->ldv, 1, z->u + q * z->u_point, PANEL,
-                           z->in * PANEL, m + q * z->m_point, z->ldm, &plain);
+    for (int64_t q = 0; q < 36; q++) {
+        conv_operand a = {v + q * z->v_point, z->ldv, 1, 1, 0};
+        KG_NAME(conv_gemm)(count, z->out, z->in, &a, z->u + q * z->u_point, PANEL, z->in * PANEL, m + q * z->m_point,
+                           z->ldm, &plain);
+    }
     tile_pixels(p[0], &z->tiles, z->out_h, z->out_w, z->out, z->y, first, 4, 0, 0, sink);
     for (int64_t t = 0; t < count; t++) {
         tile_pixels(p[~t & 1], &z->tiles, z->out_h, z->out_w, z->out, z->y, first + least(t + 1, count - 1), 4, 0, 0,

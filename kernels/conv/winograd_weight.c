@@ -54,9 +54,11 @@ static void gradient_slice(void *context, int64_t chunk) {
             winograd_transform_input(p[t & 1], p[~t & 1], s->C, v + t * z->ldv, z->v_point);
             transform_gradient(g[t & 1], g[~t & 1], count_k, d + t * z->ldd, z->d_point);
         }
-        for (int64_t q = 0; q < 36; q++)
-            KG_NAME(conv_gemm)(s->C, count_k, count, v + q * z->v_point, 1, z->ldv, d + q * z->d_point, z->ldd, PANEL,
+        for (int64_t q = 0; q < 36; q++) {
+            conv_operand a = {v + q * z->v_point, 1, z->ldv, 1, 0};
+            KG_NAME(conv_gemm)(s->C, count_k, count, &a, d + q * z->d_point, z->ldd, PANEL,
                                z->du + (slice * 36 + q) * z->u_point + k, z->ldu, &e);
+        }
     }
 }
 
