@@ -1,0 +1,647 @@
+"""Compiled callers of the matrix product: check, allocate, run, record.
+
+Rows     out = activation(x @ W + bias), x of any number of dimensions folded into rows: matmul with a matrix or vector, linear
+Batches  out = a @ b over broadcast batch dimensions
+Transposes are swaps of two strides; no pass copies one.
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from kernelgrad.core.array cimport (
+    Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOAT32, FLOAT64, MAX_DIMS, cast, contiguous, dtype_of, new_array, shape_tuple, view_of)
+from kernelgrad.core.callers cimport sum_to
+from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
+from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
+
+import weakref
+
+NONE, RELU, GELU_TANH, GELU, SILU, TANH, SIGMOID = 0, 1, 2, 3, 4, 5, 6     # as in gemm.h
+
+cdef Kernel gemm_kernel = get_kernel("gemm")
+cdef Kernel pack_kernel = get_kernel("gemm_pack_b")
+cdef Kernel column_sum_kernel = get_kernel("column_sum")
+cdef dict activation_backward = {}     # activation -> Kernel; only those whose backward needs the output alone
+cdef double no_scalars[1]
+cdef int64_t SMALL = 200000            # multiply-adds, some 5 us: for less, letting go of the GIL costs more than it gives
+
+
+cdef int gemm(Matrices *p, Array a, Array b, Array bias, Array packed, Array c, int activation, double alpha, double beta) except -1:
+    cdef int64_t sizes[14]
+    cdef double scalars[2]
+    cdef void *arrays[5]
+    cdef kg_kernel *run
+    if c.size == 0:
+        return 0
+    sizes[0] = p.batch
+    sizes[1] = p.m
+    sizes[2] = p.n
+    sizes[3] = p.k
+    sizes[4] = p.a_row
+    sizes[5] = p.a_col
+    sizes[6] = p.b_row
+    sizes[7] = p.b_col
+    sizes[8] = p.c_row
+    sizes[9] = p.a_batch
+    sizes[10] = p.b_batch
+    sizes[11] = p.c_batch
+    sizes[12] = activation
+    sizes[13] = bias is not None
+    scalars[0] = alpha
+    scalars[1] = beta
+    if c.on == CPU and not observed():
+        run = gemm_kernel.find(c.code)
+        if run != NULL:
+            arrays[0] = a.data
+            arrays[1] = b.data
+            arrays[2] = NULL if bias is None else bias.data
+            arrays[3] = NULL if packed is None else packed.data
+            arrays[4] = c.data
+            if p.batch * p.m * p.n * p.k < SMALL:
+                run(arrays, sizes, scalars, 0, p.batch)
+            else:
+                with nogil:
+                    run(arrays, sizes, scalars, 0, p.batch)
+            return 0
+    arrays[0] = <void *>a
+    arrays[1] = <void *>b
+    arrays[2] = NULL if bias is None else <void *>bias
+    arrays[3] = NULL if packed is None else <void *>packed
+    arrays[4] = <void *>c
+    return gemm_kernel.launch(arrays, 5, sizes, 14, scalars, 2, False)
+
+
+cdef Array column_sum(Array g, int64_t rows, int64_t columns):
+    """Sums over the rows of a contiguous matrix: the gradient of a bias."""
+    cdef Array out = new_array(1, &columns, g.code, g.on, False)
+    cdef int64_t sizes[3]
+    cdef void *arrays[2]
+    cdef kg_kernel *run
+    sizes[0] = columns
+    sizes[1] = rows
+    sizes[2] = columns
+    if columns == 0:
+        return out
+    if g.on == CPU and not observed() and rows * columns < SMALL:
+        run = column_sum_kernel.find(g.code)
+        if run != NULL:
+            arrays[0] = g.data
+            arrays[1] = out.data
+            run(arrays, sizes, no_scalars, 0, columns)
+            return out
+    arrays[0] = <void *>g
+    arrays[1] = <void *>out
+    column_sum_kernel.launch(arrays, 2, sizes, 3, no_scalars, 0, False)
+    return out
+
+
+# ---- Checks ----
+
+cdef str sizes_text(Array x):
+    return "x".join([str(s) for s in shape_tuple(x)])
+
+
+cdef int check_pair(str name, Array a, Array b) except -1:
+    if a.code != b.code:
+        raise RuntimeError(f"{name}: expected both tensors to have the same dtype, but got: {dtype_of(a.code).name} != "
+                           f"{dtype_of(b.code).name}; convert one with .to()")
+    if a.on != b.on:
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device, got one on cpu and one on cuda: move one with .to()")
+    if a.code == BOOL:
+        raise RuntimeError(f"{name}: not implemented for 'Bool' tensors; convert with .float()")
+    return 0
+
+
+# ---- Rows: a matrix or vector on the right ----
+
+cdef bint fold(Array x, int64_t *rows, int64_t *step) noexcept:
+    """All dimensions but the last as one of `rows` rows, `step` apart; False where strides do not allow that."""
+    cdef int i
+    cdef int64_t expected = -1
+    rows[0] = 1
+    step[0] = x.dims[x.nd - 1]
+    for i in range(x.nd - 2, -1, -1):
+        if x.dims[i] == 1:
+            continue
+        rows[0] *= x.dims[i]
+        if expected < 0:
+            step[0] = x.strides[i]
+        elif x.strides[i] != expected:
+            return False
+        expected = x.strides[i] * x.dims[i]
+    return True
+
+
+cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed, int activation):
+    """activation(x @ op(w) + bias), x (..., k); w (k,), (k, n), or (n, k) when transposed."""
+    cdef Matrices p
+    cdef Array out, packed = None
+    cdef RowsNode node
+    cdef int64_t dims[8]
+    cdef int nd, last = x.nd - 1
+    cdef bint bias_wants
+    p.k = x.dims[last]
+    if w.nd == 1:
+        p.n = 1
+        p.b_row, p.b_col = w.strides[0], 1
+    else:
+        p.n = w.dims[0 if transposed else 1]
+        p.b_row, p.b_col = w.strides[1 if transposed else 0], w.strides[0 if transposed else 1]
+    if w.dims[w.nd - 1 if transposed else 0] != p.k:
+        refuse_sizes(name, x, w, transposed)
+    if x.code != w.code or x.on != w.on or x.code == BOOL:
+        check_pair(name, x, w)
+    if not fold(x, &p.m, &p.a_row):
+        x = contiguous_in_graph(x)
+        fold(x, &p.m, &p.a_row)
+    p.a_col = x.strides[last]
+    if p.a_col != 1 and p.k == 1:
+        p.a_col = 1
+    memcpy(dims, x.dims, sizeof(dims))
+    nd = last
+    if w.nd == 2:
+        dims[last] = p.n
+        nd = x.nd
+    out = new_array(nd, dims, x.code, x.on, False)
+    p.c_row = p.n
+    p.batch = 1
+    p.a_batch = p.b_batch = p.c_batch = 0
+    bias_wants = bias is not None and bias.wants_grad
+    if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
+        gemm(&p, x, w, bias, None, out, activation, 1, 0)
+        node = RowsNode.__new__(RowsNode)
+        node.p = p
+        node.transposed = transposed
+        node.activation = activation
+        node.nd = x.nd
+        memcpy(node.dims, x.dims, sizeof(dims))
+        node.w_nd = w.nd
+        node.on = x.on
+        node.label = name
+        if bias is None:
+            node.edges = (edge_of(x), edge_of(w))
+            if x.output_nr or w.output_nr:
+                node.edge_nrs = (x.output_nr, w.output_nr)
+        else:
+            node.edges = (edge_of(x), edge_of(w), edge_of(bias))
+            if x.output_nr or w.output_nr or bias.output_nr:
+                node.edge_nrs = (x.output_nr, w.output_nr, bias.output_nr)
+        if w.wants_grad:
+            node.x = x
+            node.x_version = x.storage.version
+        if x.wants_grad:
+            node.w = w
+            node.w_version = w.storage.version
+        if activation:
+            node.out = view_of(out, out.nd, out.dims, out.strides, 0)
+            node.out_version = out.storage.version
+        record(node, out)
+    else:
+        if transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024 and w.layout & CONTIGUOUS:
+            packed = packed_weight(w, p.n, p.k)
+        gemm(&p, x, w, bias, packed, out, activation, 1, 0)
+    return out
+
+
+cdef Array contiguous_in_graph(Array x):
+    """A contiguous copy; where gradients are wanted, one that passes them on."""
+    if not (x.wants_grad and grad_enabled()):
+        return contiguous(x)
+    from kernelgrad.core.views import contiguous as recorded
+    return recorded(x)
+
+
+cdef int refuse_sizes(str name, Array x, Array w, bint transposed) except -1:
+    cdef str left = sizes_text(x), right = sizes_text(w)
+    if x.nd == 1 and w.nd == 1:
+        raise RuntimeError(f"{name}: inconsistent tensor size, expected tensor [{left}] and src [{right}] to have the same number of "
+                           f"elements, but got {left} and {right} elements respectively")
+    if w.nd == 1:
+        raise RuntimeError(f"{name}: size mismatch, got input ({left}), vec ({right}): the last sizes must be equal")
+    if transposed:
+        raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {w.dims[1]}x{w.dims[0]}): the last size of "
+                           f"input {shape_tuple(x)} and of weight {shape_tuple(w)} must be equal")
+    raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {right}): the last size of the first and the first "
+                       "of the second must be equal")
+
+
+cdef class RowsNode(Node):
+    cdef Matrices p
+    cdef Array x, w, out
+    cdef int64_t x_version, w_version, out_version
+    cdef int64_t dims[8]         # of x
+    cdef int nd, w_nd, activation, on
+    cdef bint transposed
+    cdef str label
+
+    def name(self):
+        return self.label.title() + "Backward"
+
+    cdef int release(self) except -1:
+        self.x = self.w = self.out = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = self.grad, out
+        cdef Matrices q
+        cdef int64_t w_dims[2]
+        if not g.layout & CONTIGUOUS:
+            g = contiguous(g)
+        if self.activation:
+            check_version(self.out, self.out_version, self)
+            g = through_activation(self.activation, self.out, g)
+        q.batch = 1
+        q.a_batch = q.b_batch = q.c_batch = 0
+        if wanted(self, 1):      # x' g, or g' x when the weight is stored transposed
+            check_version(self.x, self.x_version, self)
+            if self.transposed:
+                q.m, q.n, q.k = self.p.n, self.p.k, self.p.m
+                q.a_row, q.a_col = 1, self.p.n
+                q.b_row, q.b_col = self.p.a_row, self.p.a_col
+            else:
+                q.m, q.n, q.k = self.p.k, self.p.n, self.p.m
+                q.a_row, q.a_col = self.p.a_col, self.p.a_row
+                q.b_row, q.b_col = self.p.n, 1
+            q.c_row = q.n
+            w_dims[0], w_dims[1] = q.m, q.n
+            out = new_array(self.w_nd, w_dims, g.code, self.on, False)
+            if self.transposed:
+                gemm(&q, g, self.x, None, None, out, 0, 1, 0)
+            else:
+                gemm(&q, self.x, g, None, None, out, 0, 1, 0)
+            send(self, 1, out, True)
+        if len(self.edges) > 2 and wanted(self, 2):
+            send(self, 2, column_sum(g, self.p.m, self.p.n), True)
+        if wanted(self, 0):      # g op(W)'
+            check_version(self.w, self.w_version, self)
+            q.m, q.n, q.k = self.p.m, self.p.k, self.p.n
+            q.a_row, q.a_col = self.p.n, 1
+            q.b_row, q.b_col = self.p.b_col, self.p.b_row
+            q.c_row = q.n
+            out = new_array(self.nd, self.dims, g.code, self.on, False)
+            gemm(&q, g, self.w, None, None, out, 0, 1, 0)
+            send(self, 0, out, True)
+        return 0
+
+
+cdef Array through_activation(int activation, Array y, Array g):
+    """The gradient before an activation, from its output y."""
+    cdef Kernel k = activation_backward[activation]
+    cdef Array out = new_array(g.nd, g.dims, g.code, g.on, False)
+    cdef void *arrays[3]
+    cdef int64_t n = g.size
+    arrays[0] = <void *>y
+    arrays[1] = <void *>g
+    arrays[2] = <void *>out
+    if n:
+        k.launch(arrays, 3, &n, 1, no_scalars, 0, True)
+    return out
+
+
+def set_activation_backward(int activation, kernel):
+    """Tell which kernel (output, grad_out, grad_x) belongs to an activation that `linear` may fuse in training."""
+    activation_backward[activation] = kernel
+
+
+def can_fuse_in_training(int activation):
+    return activation == 0 or activation in activation_backward
+
+
+# ---- Packed weights, kept while nobody changes the weight ----
+
+cdef class Packed:
+    cdef object weight       # weak: the packing goes with the weight
+    cdef void *data
+    cdef int64_t version
+    cdef Array panels        # None until the second use at one version
+
+
+cdef dict packings = {}      # id of the weight -> Packed
+
+
+cdef Array packed_weight(Array w, int64_t n, int64_t k):
+    """Panels of w (n, k) for gemm; None at the first use of each version: training changes weights at each step."""
+    cdef Packed kept = <Packed>packings.get(id(w))
+    cdef int64_t sizes[5]
+    cdef int64_t elements
+    cdef void *arrays[2]
+    if kept is not None and kept.data == w.data and kept.version == w.storage.version and kept.weight() is w:
+        if kept.panels is None and pack_kernel.find(FLOAT32) != NULL:
+            elements = (n + 31) // 32 * 32 * k
+            kept.panels = new_array(1, &elements, FLOAT32, CPU, False)
+            sizes[0] = (n + 31) // 32
+            sizes[1], sizes[2] = n, k
+            sizes[3], sizes[4] = 1, k
+            arrays[0] = <void *>w
+            arrays[1] = <void *>kept.panels
+            pack_kernel.launch(arrays, 2, sizes, 5, no_scalars, 0, False)
+        return kept.panels if gemm_kernel.find(FLOAT32) != NULL else None
+    key = id(w)
+    kept = Packed.__new__(Packed)
+    kept.weight = weakref.ref(w, lambda _: packings.pop(key, None))
+    kept.data = w.data
+    kept.version = w.storage.version
+    packings[key] = kept
+    return None
+
+
+# ---- Batches ----
+
+cdef struct Loop:
+    # batch dimensions of the output, and the strides of both inputs and the output along them
+    int nd
+    int64_t dims[8]
+    int64_t steps[3][8]
+
+
+cdef int merge(Loop *l) noexcept:
+    """Drop dimensions of size 1 and join neighbours that are one walk for all three arrays."""
+    cdef int i, j, kept = 0
+    cdef bint joins
+    for i in range(l.nd):
+        if l.dims[i] == 1:
+            continue
+        joins = kept > 0
+        for j in range(3):
+            if joins and l.steps[j][kept - 1] != l.steps[j][i] * l.dims[i]:
+                joins = False
+        if joins:
+            kept -= 1
+            l.dims[kept] *= l.dims[i]
+        else:
+            l.dims[kept] = l.dims[i]
+        for j in range(3):
+            l.steps[j][kept] = l.steps[j][i]
+        kept += 1
+    l.nd = kept
+    return 0
+
+
+cdef int run_batches(Matrices *p, Loop *l, Array a, Array b, Array c) except -1:
+    """The innermost batch dimension in the kernel, the others here."""
+    cdef int64_t at[8]
+    cdef int64_t offset[3]
+    cdef int i, j, last
+    merge(l)
+    p.batch = 1
+    p.a_batch = p.b_batch = p.c_batch = 0
+    if c.size == 0:
+        return 0
+    last = l.nd - 1
+    if last >= 0:
+        p.batch = l.dims[last]
+        p.a_batch, p.b_batch, p.c_batch = l.steps[0][last], l.steps[1][last], l.steps[2][last]
+    if last <= 0:
+        return gemm(p, a, b, None, None, c, 0, 1, 0)
+    for i in range(last):
+        at[i] = 0
+    while True:
+        for j in range(3):
+            offset[j] = 0
+            for i in range(last):
+                offset[j] += at[i] * l.steps[j][i]
+        gemm(p, view_of(a, 0, NULL, NULL, offset[0]), view_of(b, 0, NULL, NULL, offset[1]), None, None,
+             view_of(c, 0, NULL, NULL, offset[2]), 0, 1, 0)
+        i = last - 1
+        while i >= 0:
+            at[i] += 1
+            if at[i] < l.dims[i]:
+                break
+            at[i] = 0
+            i -= 1
+        if i < 0:
+            return 0
+
+
+cdef void batch_steps(Array x, int nd, int64_t *steps) noexcept:
+    """Strides of x along `nd` broadcast batch dimensions; its last two dimensions are the matrix."""
+    cdef int i, own = x.nd - 2
+    for i in range(nd):
+        steps[i] = 0
+        if i >= nd - own and x.dims[i - (nd - own)] != 1:
+            steps[i] = x.strides[i - (nd - own)]
+
+
+cdef Array multiply(Array a, bint turn_a, Array b, bint turn_b, int nd, int64_t *dims):
+    """op(a) @ op(b) for arrays of at least two dimensions whose batches broadcast to `dims`."""
+    cdef Matrices p
+    cdef Loop l
+    cdef Array c
+    cdef int64_t c_dims[8]
+    cdef int i, ra = a.nd - 2 + turn_a, ca = a.nd - 1 - turn_a, rb = b.nd - 2 + turn_b, cb = b.nd - 1 - turn_b
+    p.m, p.k, p.n = a.dims[ra], a.dims[ca], b.dims[cb]
+    p.a_row, p.a_col, p.b_row, p.b_col = a.strides[ra], a.strides[ca], b.strides[rb], b.strides[cb]
+    p.c_row = p.n
+    l.nd = nd
+    for i in range(nd):
+        l.dims[i] = c_dims[i] = dims[i]
+    c_dims[nd], c_dims[nd + 1] = p.m, p.n
+    c = new_array(nd + 2, c_dims, a.code, a.on, False)
+    batch_steps(a, nd, l.steps[0])
+    batch_steps(b, nd, l.steps[1])
+    batch_steps(c, nd, l.steps[2])
+    run_batches(&p, &l, a, b, c)
+    return c
+
+
+cdef Array batch_product(str name, Array a, Array b):
+    """a @ b where b has three dimensions or more; a vector a is a row."""
+    cdef int64_t dims[8]
+    cdef int64_t row[2]
+    cdef int64_t row_strides[2]
+    cdef int64_t out_dims[8]
+    cdef Array out, given = a
+    cdef BatchNode node
+    cdef int nd, i
+    cdef int64_t na, nb
+    cdef bint vector = a.nd == 1
+    if vector:
+        row[0], row[1] = 1, a.dims[0]
+        row_strides[0], row_strides[1] = a.dims[0], a.strides[0]
+        a = view_of(a, 2, row, row_strides, 0)
+    if a.code != b.code or a.on != b.on or a.code == BOOL:
+        check_pair(name, a, b)
+    if a.dims[a.nd - 1] != b.dims[b.nd - 2]:
+        raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied: inner sizes {a.dims[a.nd - 1]} and {b.dims[b.nd - 2]} differ, "
+                           f"got {shape_tuple(given)} and {shape_tuple(b)}")
+    nd = (a.nd if a.nd > b.nd else b.nd) - 2
+    for i in range(nd):
+        na = a.dims[i - nd + a.nd - 2] if i - nd + a.nd - 2 >= 0 else 1
+        nb = b.dims[i - nd + b.nd - 2] if i - nd + b.nd - 2 >= 0 else 1
+        if na != nb and na != 1 and nb != 1:
+            raise RuntimeError(f"{name}: The size of tensor a ({na}) must match the size of tensor b ({nb}) at non-singleton dimension {i}: "
+                               f"batches of {shape_tuple(given)} and {shape_tuple(b)} do not broadcast")
+        dims[i] = nb if na == 1 else na
+    out = multiply(a, False, b, False, nd, dims)
+    if vector:
+        for i in range(nd):
+            out_dims[i] = dims[i]
+        out_dims[nd] = out.dims[nd + 1]
+        out = drop_row(out, nd + 1, out_dims)
+    if (given.wants_grad or b.wants_grad) and grad_enabled():
+        node = BatchNode.__new__(BatchNode)
+        node.edges = (edge_of(given), edge_of(b))
+        if given.output_nr or b.output_nr:
+            node.edge_nrs = (given.output_nr, b.output_nr)
+        node.a, node.b = a, b
+        node.a_version, node.b_version = a.storage.version, b.storage.version
+        node.vector = vector
+        node.nd = nd
+        memcpy(node.batch, dims, sizeof(dims))
+        record(node, out)
+    return out
+
+
+cdef Array drop_row(Array x, int nd, int64_t *dims):
+    """A fresh contiguous array under another shape."""
+    cdef int64_t strides[8]
+    cdef int64_t n = 1
+    cdef int i
+    cdef Array y
+    for i in range(nd - 1, -1, -1):
+        strides[i] = n
+        n *= dims[i]
+    y = view_of(x, nd, dims, strides, 0)
+    y.is_view = False
+    return y
+
+
+cdef class BatchNode(Node):
+    cdef Array a, b
+    cdef int64_t a_version, b_version
+    cdef int64_t batch[8]
+    cdef int nd
+    cdef bint vector
+
+    def name(self):
+        return "MatmulBackward"
+
+    cdef int release(self) except -1:
+        self.a = self.b = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = self.grad, out
+        cdef int64_t dims[8]
+        cdef int64_t strides[8]
+        cdef int i
+        check_version(self.a, self.a_version, self)
+        check_version(self.b, self.b_version, self)
+        if self.vector:          # the row again
+            for i in range(self.nd):
+                dims[i], strides[i] = g.dims[i], g.strides[i]
+            dims[self.nd], strides[self.nd] = 1, 1
+            dims[self.nd + 1], strides[self.nd + 1] = g.dims[self.nd], g.strides[self.nd]
+            g = view_of(g, self.nd + 2, dims, strides, 0)
+        if wanted(self, 0):
+            out = sum_to(multiply(g, False, self.b, True, self.nd, self.batch), self.a.nd, self.a.dims)
+            if self.vector:
+                out = drop_row(out, 1, &self.a.dims[1])
+            send(self, 0, out, True)
+        if wanted(self, 1):
+            send(self, 1, sum_to(multiply(self.a, True, g, False, self.nd, self.batch), self.b.nd, self.b.dims), True)
+        return 0
+
+
+# ---- What ops call ----
+
+cdef Array narrow_result(Array out):
+    return cast(out, dtype_of(BFLOAT16))
+
+
+cdef int refuse_type(str name, str argument, object x) except -1:
+    raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
+
+
+cdef int refuse_bfloat16_grad(str name, Array a, Array b) except -1:
+    if (a.wants_grad or b.wants_grad) and grad_enabled():
+        raise NotImplementedError(f"{name}: gradients through bfloat16 tensors are not supported; compute with .float()")
+    return 0
+
+
+def matmul(input, other):
+    """Matrix product, by PyTorch's rules for any number of dimensions.
+
+    Two vectors give their dot product, a matrix and a vector a vector, two matrices ``out[i, j] = sum over k of input[i, k]
+    other[k, j]``; with more dimensions the last two are matrices and those before are batches, which broadcast. A vector is
+    a row on the left and a column on the right, and that dimension is dropped again.
+
+    Parameters
+    ----------
+    input : Tensor of shape (k,) or (*, m, k), of any strides: a transposed matrix is read as it lies
+    other : Tensor of shape (k,) or (*, k, n), of the same dtype
+
+    Returns
+    -------
+    A new contiguous Tensor. Backward keeps `input` if `other` wants a gradient, and the other way round. In float32 an
+    element has the same bits whatever the batch, the number of threads and the instruction set (but for "generic").
+
+    Raises
+    ------
+    RuntimeError
+        If sizes do not fit, batches do not broadcast, or dtypes differ.
+    """
+    cdef Array a, b
+    if not isinstance(input, Array):
+        refuse_type("matmul", "input", input)
+    if not isinstance(other, Array):
+        refuse_type("matmul", "other", other)
+    a, b = <Array>input, <Array>other
+    if a.nd == 0 or b.nd == 0:
+        raise RuntimeError(f"matmul: both arguments to matmul need to be at least 1D, but they are {a.nd}D and {b.nd}D")
+    if a.code == BFLOAT16 and b.code == BFLOAT16:
+        refuse_bfloat16_grad("matmul", a, b)
+        return narrow_result(matmul(cast(a, dtype_of(FLOAT32)), cast(b, dtype_of(FLOAT32))))
+    if b.nd <= 2:
+        return rows_product("matmul", a, b, None, False, 0)
+    return batch_product("matmul", a, b)
+
+
+def linear(input, weight, bias=None):
+    """``input @ weight.T + bias`` in one pass.
+
+    Parameters
+    ----------
+    input : Tensor of shape (*, in_features)
+    weight : Tensor of shape (out_features, in_features), or (in_features,) for one output without its dimension
+    bias : Tensor of shape (out_features,), optional
+
+    Returns
+    -------
+    A new contiguous Tensor of shape (*, out_features). Backward keeps `input` if `weight` wants a gradient, and the other way
+    round. Without gradients the weight is packed at its second use and the packing kept until the weight changes.
+
+    Raises
+    ------
+    RuntimeError
+        If sizes, dtypes or devices do not fit.
+    """
+    return linear_with(input, weight, bias, 0)
+
+
+def linear_with(input, weight, bias, int activation):
+    """`linear`, and an activation (a number of gemm.h) on the accumulators. In training only where `can_fuse_in_training`."""
+    cdef Array x, w, b = None
+    if not isinstance(input, Array):
+        refuse_type("linear", "input", input)
+    if not isinstance(weight, Array):
+        refuse_type("linear", "weight", weight)
+    x, w = <Array>input, <Array>weight
+    if x.nd == 0 or w.nd == 0 or w.nd > 2:
+        raise RuntimeError(f"linear: expected input of at least one dimension and weight of shape (out_features, in_features), got "
+                           f"{shape_tuple(x)} and {shape_tuple(w)}")
+    if bias is not None:
+        if not isinstance(bias, Array):
+            refuse_type("linear", "bias", bias)
+        b = <Array>bias
+        if b.nd != 1 or w.nd != 2 or b.dims[0] != w.dims[0]:
+            raise RuntimeError(f"linear: bias {shape_tuple(b)} does not fit weight {shape_tuple(w)}: expected "
+                               f"({w.dims[0] if w.nd == 2 else 1},)")
+        if b.code != x.code or b.on != x.on:
+            check_pair("linear", x, b)
+        if b.strides[0] != 1 and b.dims[0] > 1:
+            b = contiguous_in_graph(b)
+    if x.code == BFLOAT16 and w.code == BFLOAT16:
+        refuse_bfloat16_grad("linear", x, w)
+        wide = dtype_of(FLOAT32)
+        return narrow_result(linear_with(cast(x, wide), cast(w, wide), None if b is None else cast(b, wide), activation))
+    return rows_product("linear", x, w, b, True, activation)
