@@ -126,7 +126,7 @@ def test_bad_input_raises(case):
 def strided(a):
     """The same values in memory with gaps, as every second element of a larger array."""
     big = np.full(tuple(2 * n for n in a.shape), 7, a.dtype)
-    view = big[tuple(slice(None, None, 2) for _ in a.shape)]
+    view = big[(..., *(slice(None, None, 2) for _ in a.shape))]
     view[...] = a
     return kg.from_numpy(view)
 

@@ -49,6 +49,7 @@ class OpCase:
         """Positional arguments for one shape: NumPy arrays in `dtype`, other values as they are."""
         rng = np.random.default_rng([seed, *self.name.encode()])
         made = self.make(rng, shape) if self.make else (rng.standard_normal(shape) * 2,)
+        made = [np.asarray(a) if isinstance(a, np.generic) else a for a in made]
         return tuple(a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in made)
 
     def samples(self):
