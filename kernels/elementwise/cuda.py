@@ -113,3 +113,78 @@ def ge_forward(x, y, out, n, step_x, step_y):
 def where_forward(condition, x, y, out, n, step_c, step_x, step_y):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         out[i] = x[i * step_x] if condition[i * step_c] else y[i * step_y]
+
+
+def atan2_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.atan2(x[i * step_x], y[i * step_y])
+
+
+def atan2_backward_x(x, y, grad_out, out, n, step_x, step_y, step_g):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        a, b = x[i * step_x], y[i * step_y]
+        out[i] = grad_out[i * step_g] * b / (a * a + b * b)
+
+
+def atan2_backward_y(x, y, grad_out, out, n, step_x, step_y, step_g):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        a, b = x[i * step_x], y[i * step_y]
+        out[i] = -grad_out[i * step_g] * a / (a * a + b * b)
+
+
+def fmod_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.fmod(x[i * step_x], y[i * step_y])
+
+
+def remainder_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = _remainder(x[i * step_x], y[i * step_y])
+
+
+def floor_divide_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        a, b = x[i * step_x], y[i * step_y]
+        r = math.fmod(a, b)
+        whole = (a - r) / b  # but for rounding; nan and infinities where b is 0
+        if r != T(0) and (r < T(0)) != (b < T(0)):
+            whole -= T(1)
+        out[i] = a / b if b == T(0) else math.rint(whole) if whole != T(0) else math.copysign(T(0), a / b)
+
+
+def _remainder(a, b):
+    """What is left of a / floor(a / b): of b's sign, as in Python."""
+    r = math.fmod(a, b)
+    if r == T(0):
+        return math.copysign(r, b)
+    return r + b if (r < T(0)) != (b < T(0)) else r
+
+
+def logical_and_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] != 0 and y[i * step_y] != 0
+
+
+def logical_or_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] != 0 or y[i * step_y] != 0
+
+
+def logical_xor_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = (x[i * step_x] != 0) != (y[i * step_y] != 0)
+
+
+def bitwise_and_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] & y[i * step_y]
+
+
+def bitwise_or_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] | y[i * step_y]
+
+
+def bitwise_xor_forward(x, y, out, n, step_x, step_y):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] ^ y[i * step_y]

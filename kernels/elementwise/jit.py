@@ -62,7 +62,7 @@ def floor_quotient(x, y):
     q = (x - r) / y
     if r != 0 and (r < 0) != (y < 0):
         q -= 1
-    return math.floor(q + 0.5) if q != 0 else math.copysign(0.0, x / y)
+    return np.rint(q) if q != 0 else math.copysign(0.0, x / y)
 
 
 def where_forward(condition, x, y, out, n, step_c, step_x, step_y, start, stop):

@@ -54,7 +54,7 @@ def source(function: FunctionType) -> str:
     functions = {function.__name__: function, **helpers(function)}
     parts = []
     for name, each in functions.items():
-        parts.append(inspect.getsource(each))
+        parts.append(_text(each))
         for constant in _names(each.__code__):
             value = each.__globals__.get(constant)
             if isinstance(value, (int, float, bool, str, tuple)):
@@ -72,6 +72,14 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):  # comprehensions, before Python 3.12
             yield from _names(constant)
+
+
+def _text(function: FunctionType) -> str:
+    try:
+        return inspect.getsource(function)
+    except OSError:  # made by exec, or installed without sources
+        code = function.__code__
+        return repr((code.co_code, code.co_consts, code.co_names, code.co_varnames))
 
 
 def _copy(function: FunctionType, surroundings: dict[str, Any]) -> FunctionType:
