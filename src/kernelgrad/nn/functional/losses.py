@@ -8,27 +8,16 @@ from collections.abc import Callable
 from kernelgrad.nn.functional.similarity import cosine_similarity, pairwise_distance
 from kernelgrad.ops.activations import logsigmoid, softplus
 from kernelgrad.ops.creation import arange, full_like
+from kernelgrad.ops.loss import REDUCTIONS, read_reduction
 from kernelgrad.tensor import Tensor
 
 
-def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
+def _reduced(loss: Tensor, reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> Tensor:
     """The mean or the sum of `loss`, or `loss` itself."""
-    if reduction == "mean":
-        return loss.mean()
-    if reduction == "sum":
-        return loss.sum()
-    if reduction == "none":
+    mode = read_reduction(reduction, size_average, reduce)
+    if mode == REDUCTIONS["none"]:
         return loss
-    raise ValueError(f"{reduction} is not a valid value for reduction")
-
-
-def resolve_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """`reduction`, unless PyTorch's two old flags are given: they win."""
-    if size_average is None and reduce is None:
-        return reduction
-    if reduce is False:
-        return "none"
-    return "sum" if size_average is False else "mean"
+    return loss.mean() if mode == REDUCTIONS["mean"] else loss.sum()
 
 
 def soft_margin_loss(
@@ -39,7 +28,7 @@ def soft_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """``log(1 + exp(-target input))``, targets 1 or -1. Shape: (*), (*)."""
-    return reduce_loss(softplus(-(target * input)), resolve_reduction(size_average, reduce, reduction))
+    return _reduced(softplus(-(target * input)), reduction, size_average, reduce)
 
 
 def hinge_embedding_loss(
@@ -53,7 +42,7 @@ def hinge_embedding_loss(
     """``input`` where the target is 1, ``max(0, margin - input)`` where it is -1. Shape: (*), (*)."""
     positive = (target != -1).to(input.dtype) * input
     negative = (target != 1).to(input.dtype) * (-input + margin).clamp(min=0)
-    return reduce_loss(positive + negative, resolve_reduction(size_average, reduce, reduction))
+    return _reduced(positive + negative, reduction, size_average, reduce)
 
 
 def margin_ranking_loss(
@@ -72,7 +61,7 @@ def margin_ranking_loss(
             f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
     loss = (margin - target * (input1 - input2)).clamp(min=0)
-    return reduce_loss(loss, resolve_reduction(size_average, reduce, reduction))
+    return _reduced(loss, reduction, size_average, reduce)
 
 
 def multilabel_soft_margin_loss(
@@ -87,7 +76,7 @@ def multilabel_soft_margin_loss(
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
-    return reduce_loss(loss.mean(-1), resolve_reduction(size_average, reduce, reduction))
+    return _reduced(loss.mean(-1), reduction, size_average, reduce)
 
 
 def multi_margin_loss(
@@ -118,7 +107,7 @@ def multi_margin_loss(
     others = arange(rows.shape[1], device=input.device).unsqueeze(0) != index
     loss = (hinge * others.to(input.dtype)).sum(1) / rows.shape[1]
     loss = loss.reshape(target.shape)
-    return reduce_loss(loss, resolve_reduction(size_average, reduce, reduction))
+    return _reduced(loss, reduction, size_average, reduce)
 
 
 def cosine_embedding_loss(
@@ -137,7 +126,7 @@ def cosine_embedding_loss(
     cosine = cosine_similarity(input1, input2, dim=-1, eps=1e-12)
     positive = (target == 1).to(cosine.dtype) * (1 - cosine)
     negative = (target == -1).to(cosine.dtype) * (cosine - margin).clamp(min=0)
-    return reduce_loss(positive + negative, resolve_reduction(size_average, reduce, reduction))
+    return _reduced(positive + negative, reduction, size_average, reduce)
 
 
 def triplet_margin_loss(
@@ -157,15 +146,8 @@ def triplet_margin_loss(
     With `swap` the nearer of anchor and positive counts against the negative.
     Balntas et al. (2016), https://doi.org/10.5244/C.30.119
     """
-    return triplet_margin_with_distance_loss(
-        anchor,
-        positive,
-        negative,
-        distance_function=lambda x, y: pairwise_distance(x, y, p, eps),
-        margin=margin,
-        swap=swap,
-        reduction=resolve_reduction(size_average, reduce, reduction),
-    )
+    loss = _triplet(anchor, positive, negative, lambda x, y: pairwise_distance(x, y, p, eps), margin, swap)
+    return _reduced(loss, reduction, size_average, reduce)
 
 
 def triplet_margin_with_distance_loss(
@@ -179,13 +161,19 @@ def triplet_margin_with_distance_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """`triplet_margin_loss` for a distance of one's own. Shape: (N, *) three times."""
+    distance = pairwise_distance if distance_function is None else distance_function
+    return _reduced(_triplet(anchor, positive, negative, distance, margin, swap), reduction)
+
+
+def _triplet(
+    anchor: Tensor, positive: Tensor, negative: Tensor, distance: Callable, margin: float, swap: bool
+) -> Tensor:
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
-    distance = pairwise_distance if distance_function is None else distance_function
     far = distance(anchor, negative)
     if swap:
         far = far.minimum(distance(positive, negative))
-    return reduce_loss((distance(anchor, positive) - far + margin).clamp(min=0), reduction)
+    return (distance(anchor, positive) - far + margin).clamp(min=0)
 
 
 def poisson_nll_loss(
@@ -207,7 +195,7 @@ def poisson_nll_loss(
         above = (target > 1).to(loss.dtype)
         safe = target * above + (1 - above)  # log(0) times 0 would be nan
         loss = loss + (safe * safe.log() - safe + 0.5 * (2 * math.pi * safe).log()) * above
-    return reduce_loss(loss, resolve_reduction(size_average, reduce, reduction))
+    return _reduced(loss, reduction, size_average, reduce)
 
 
 def gaussian_nll_loss(
@@ -234,4 +222,4 @@ def gaussian_nll_loss(
     loss = 0.5 * (variance.log() + difference * difference / variance)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
-    return reduce_loss(loss, reduction)
+    return _reduced(loss, reduction)
