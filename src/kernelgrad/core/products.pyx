@@ -644,4 +644,4 @@ def linear_with(input, weight, bias, int activation):
         refuse_bfloat16_grad("linear", x, w)
         wide = dtype_of(FLOAT32)
         return narrow_result(linear_with(cast(x, wide), cast(w, wide), None if b is None else cast(b, wide), activation))
-    return rows_product("linear", x, w, b, True, activation)
+    return rows_product("linear", x, w, b, w.nd == 2, activation)

@@ -1,4 +1,4 @@
-"""Products of matrices and vectors. `matmul` and `linear` are compiled (core/products.pyx); the others are made of them."""
+"""Products of matrices and vectors. `matmul` and `linear` are compiled (core/products.pyx), the others made of them."""
 
 import math
 from collections import Counter
@@ -15,7 +15,7 @@ ACTIVATIONS = ("none", "relu", "gelu_tanh", "gelu", "silu", "tanh", "sigmoid")  
 
 
 def _check_dims(name, tensors, dims, text):
-    """TypeError unless all are Tensors; RuntimeError with `text` and their shapes unless they have these many dimensions."""
+    """TypeError unless all are Tensors; RuntimeError with `text` unless they have these numbers of dimensions."""
     for position, x in enumerate(tensors):
         if not isinstance(x, Array):
             raise TypeError(f"{name}(): argument {position + 1} must be Tensor, not {type(x).__name__}")
@@ -107,7 +107,7 @@ def _add_product(input, product, beta, alpha, name):
 
 
 def linear_activation(input, weight, bias, activation):
-    """`linear` followed by "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid", in one pass where that is possible.
+    """`linear` followed by "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid", in one pass where possible.
 
     In training that is where backward needs the output alone; otherwise the activation is an op of its own.
     """
@@ -147,8 +147,8 @@ def tensordot(a, b, dims=2):
     for i, j in zip(first, second):
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
-                f"tensordot: contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has "
-                f"size {b.shape[j]} in dim {j}"
+                f"tensordot: contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "
+                f"and second has size {b.shape[j]} in dim {j}"
             )
     left = [d for d in range(a.ndim) if d not in first]
     right = [d for d in range(b.ndim) if d not in second]
@@ -207,8 +207,8 @@ def _parse(equation, operands):
             hidden = max(hidden, x.ndim - len(letters))
         if len(letters) > x.ndim or ("..." not in term and len(letters) != x.ndim):
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(letters)}) does not match the number of dimensions "
-                f"({x.ndim}) for operand of shape {tuple(x.shape)} in {equation!r}"
+                f"einsum(): the number of subscripts in the equation ({len(letters)}) does not match the number of "
+                f"dimensions ({x.ndim}) for operand of shape {tuple(x.shape)} in {equation!r}"
             )
     labels = [_with_ellipsis(term, x.ndim - len(term.replace("...", ""))) for term, x in zip(terms, operands)]
     if arrow:
