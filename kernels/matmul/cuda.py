@@ -3,7 +3,8 @@
 TILE = 16
 LAUNCH = {
     "gemm": lambda sizes: (
-        (-(-sizes[2] // TILE), -(-sizes[1] // TILE), min(sizes[0], 65535)),
+        # rows along x, the one dimension of a grid that may exceed 65535
+        (-(-sizes[1] // TILE), -(-sizes[2] // TILE), min(sizes[0], 65535)),
         (TILE, TILE),
         0,
     )
@@ -36,7 +37,7 @@ def gemm(a, b, bias, packed_b, c, batch, m, n, k, a_row, a_col, b_row, b_col, c_
     left = cuda.shared.array((TILE, TILE), T)
     right = cuda.shared.array((TILE, TILE), T)
     x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    j, i = cuda.blockIdx.x * TILE + x, cuda.blockIdx.y * TILE + y
+    i, j = cuda.blockIdx.x * TILE + y, cuda.blockIdx.y * TILE + x
     for t in range(cuda.blockIdx.z, batch, cuda.gridDim.z):
         total = T(0)
         for p in range(0, k, TILE):
