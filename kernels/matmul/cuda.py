@@ -1,6 +1,7 @@
 """CUDA twins of the matrix product, in 16 x 16 tiles. Argument order as in gemm.h; packed_b is never given."""
 
 TILE = 16
+PADDED = 17  # columns of a tile in shared memory: an odd count keeps a column's elements in different banks
 LAUNCH = {
     "gemm": lambda sizes: (
         # rows along x, the one dimension of a grid that may exceed 65535
@@ -34,15 +35,21 @@ def gemm(a, b, bias, packed_b, c, batch, m, n, k, a_row, a_col, b_row, b_col, c_
          activation, has_bias, alpha, beta):
     # fmt: on
     # C = activation(alpha A B + beta C + bias): a thread per element, A and B in tiles that a block reads once.
-    left = cuda.shared.array((TILE, TILE), T)
-    right = cuda.shared.array((TILE, TILE), T)
+    left = cuda.shared.array((TILE, PADDED), T)
+    right = cuda.shared.array((TILE, PADDED), T)
     x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    i, j = cuda.blockIdx.x * TILE + y, cuda.blockIdx.y * TILE + x
+    top, side = cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
+    i, j = top + y, side + x
+    # Neighbouring threads read neighbouring memory, whichever way an operand lies.
+    row_a, col_a = (x, y) if a_row < a_col else (y, x)
+    row_b, col_b = (x, y) if b_row < b_col else (y, x)
     for t in range(cuda.blockIdx.z, batch, cuda.gridDim.z):
         total = T(0)
         for p in range(0, k, TILE):
-            left[y, x] = a[t * a_batch + i * a_row + (p + x) * a_col] if i < m and p + x < k else T(0)
-            right[y, x] = b[t * b_batch + (p + y) * b_row + j * b_col] if j < n and p + y < k else T(0)
+            inside = top + row_a < m and p + col_a < k
+            left[row_a, col_a] = a[t * a_batch + (top + row_a) * a_row + (p + col_a) * a_col] if inside else T(0)
+            inside = p + row_b < k and side + col_b < n
+            right[row_b, col_b] = b[t * b_batch + (p + row_b) * b_row + (side + col_b) * b_col] if inside else T(0)
             cuda.syncthreads()
             for q in range(TILE):
                 total += left[y, q] * right[q, x]
