@@ -185,8 +185,7 @@ class Tensor(Array):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol):
-        x = core.detach(self) if not self.dtype.numpy else self
-        bits = core.as_numpy(core.contiguous(core.move(core.detach(x), "cpu")))
+        bits = core.as_numpy(core.contiguous(core.move(core.detach(self), "cpu")))
         return _rebuild, (type(self), bits, self.dtype, self.requires_grad and self.is_leaf)
 
     # ---- the graph ----
@@ -425,9 +424,9 @@ core.set_tensor_class(Tensor)
 
 
 def _rebuild(cls, bits, dtype, requires_grad):
-    x = core.copy(core.from_numpy(bits))
-    if dtype is core.bfloat16:
-        x = core.from_bits(x)
+    if dtype is core.bfloat16:  # widened exactly, narrowed exactly
+        bits = (bits.astype(np.uint32) << 16).view(np.float32)
+    x = core.cast(core.copy(core.from_numpy(bits)), dtype)
     return core.set_requires_grad(core.new_of_class(cls, x), requires_grad)
 
 

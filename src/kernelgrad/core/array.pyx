@@ -859,10 +859,3 @@ def bump_version(Array x):
 def device_backend_of():
     """The installed CUDA backend, or None."""
     return device_backend
-
-
-def from_bits(Array x):
-    """Let an array whose two-byte elements are bfloat16 patterns have that dtype; `x` must be uint16 read as int8 pairs or bfloat16."""
-    cdef Array y = alias(x)
-    y.code = BFLOAT16
-    return y
