@@ -13,8 +13,17 @@ typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
-    int64_t groups, in, outs, k, pixels, slices, ranges, range, block, ldc, taps;
+    int64_t images, groups, in, outs, k, pixels, slices, ranges, range, block, ldc, taps;
 } gradient;
+
+/* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
+static void pack_panels(const gradient *z, int64_t group, int64_t p0, int64_t p1, float *packed) {
+    for (int64_t p = p0; p < p1; p++) {
+        const float *from = z->grad_out + (p * z->groups + group) * z->outs;
+        for (int64_t j = 0; j < z->outs; j += VEC_LANES)
+            vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL, vec_load(from + j, z->outs - j));
+    }
+}
 
 static void slice_gradient(void *context, int64_t chunk) {
     const gradient *z = context;
@@ -27,14 +36,39 @@ static void slice_gradient(void *context, int64_t chunk) {
     for (int64_t p0 = cut(z->pixels, z->slices, slice), p1; p0 < end; p0 = p1, e.add = 1) {
         p1 = least(p0 + z->block, end);
         KG_NAME(conv_gather)(z->axes, z->x + group * z->in, z->groups * z->in, z->in, p0, p1, k0, k1, rows, row);
-        for (int64_t p = p0; p < p1; p++) { /* grad_out in panels */
-            const float *from = z->grad_out + (p * z->groups + group) * z->outs;
-            for (int64_t j = 0; j < z->outs; j += VEC_LANES)
-                vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL,
-                           vec_load(from + j, z->outs - j));
-        }
+        pack_panels(z, group, p0, p1, packed);
         conv_operand a = {rows, 1, row, 1, 0};
         KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
+    }
+}
+
+/* The same without gathering, for enough slices to go round: chunk, a slice of the output rows of all images. A band of
+ * padded rows is the left operand as it stands, one product for each row of taps. */
+static void slice_gradient_band(void *context, int64_t slice) {
+    const gradient *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t row = cut(v->outputs * z->images, z->slices, slice),
+            end = cut(v->outputs * z->images, z->slices, slice + 1);
+    int64_t room = KG_NAME(conv_band_floats)(z->axes, z->in, z->block), k = h->taps * z->in;
+    const int in_place = z->outs % VEC_LANES == 0;
+    float *band_room =
+        kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * ceil_div(z->outs, PANEL) * PANEL));
+    float *packed = band_room + room;
+    conv_epilogue e = {0};
+    for (int64_t rows; row < end; row += rows, e.add = 1) {
+        int64_t n = row / v->outputs, y = row % v->outputs;
+        rows = least(least(z->block, end - row), v->outputs - y);
+        conv_band band =
+            KG_NAME(conv_make_band)(z->axes, z->x + n * v->source * h->source * z->in, z->in, y, y + rows, band_room);
+        const float *b = z->grad_out + row * h->outputs * z->outs;
+        int64_t pixels = rows * h->outputs;
+        if (!in_place) pack_panels(z, 0, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
+        for (int64_t tap = 0; tap < v->taps; tap++) {
+            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, v->step * band.row};
+            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs : PANEL,
+                               in_place ? PANEL : pixels * PANEL, z->partial + (slice * z->k + tap * k) * z->ldc,
+                               z->ldc, &e);
+        }
     }
 }
 
@@ -57,6 +91,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
                   .x = x,
                   .grad_out = grad_out,
                   .grad_weight = grad_weight,
+                  .images = s->N,
                   .groups = s->groups,
                   .in = s->C / s->groups,
                   .outs = s->K / s->groups,
@@ -69,12 +104,21 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         return;
     }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));
+    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
+    const int band = s->groups == 1 && s->dilation[1] == 1 && s->OW >= 8 && s->C % 512 != 0 && z.slices >= SLICES / 2 &&
+                     s->N * s->OH >= z.slices;
+    if (band) {
+        z.block = least(s->OH, ceil_div(256, s->OW));
+        z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
+        kg_parallel(slice_gradient_band, &z, z.slices, us);
+        kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
+        return;
+    }
     /* A range so wide that the gathered rows of 64 pixels fit; more of them if the chunks are few. */
     int64_t ranges = most(ceil_div(z.k, BLOCK / 64), least(ceil_div(FEW_CHUNKS, z.slices * z.groups), z.k / 64));
     z.range = ceil_div(ceil_div(z.k, ranges ? ranges : 1), 16) * 16, z.ranges = ceil_div(z.k, z.range);
     z.block = most(64, least(256, BLOCK / odd_lines(z.range + 15)));
     z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
-    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
     kg_parallel(slice_gradient, &z, z.slices * z.groups * z.ranges, us);
     kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
 }
