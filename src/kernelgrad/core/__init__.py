@@ -40,13 +40,12 @@ from kernelgrad.core.array import (
     zero_,
     zeros,
 )
+from kernelgrad.core.broadcast import broadcast, sum_to_shape
 from kernelgrad.core.callers import (
     Binary,
     Unary,
-    broadcast,
     check_writable,
     result_type,
-    sum_to_shape,
     to_dtype,
 )
 from kernelgrad.core.dispatch import (

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 from kernelgrad.core.array cimport (
     Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOAT32, FLOAT64, MAX_DIMS, cast, contiguous, dtype_of, new_array, shape_tuple, view_of)
-from kernelgrad.core.callers cimport sum_to
+from kernelgrad.core.broadcast cimport sum_to
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
 

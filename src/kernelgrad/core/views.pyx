@@ -12,7 +12,7 @@ from kernelgrad.core.array cimport (Array, Storage, CHANNELS_LAST, CONTIGUOUS, C
                                     channels_last as channels_last_copy, copy_into, itemsize_of, new_array, new_like, same_shape,
                                     shape_tuple, view_of)
 from kernelgrad.core.array import dtype, zero_
-from kernelgrad.core.callers cimport sum_to
+from kernelgrad.core.broadcast cimport sum_to
 from kernelgrad.core.callers import result_type, to_dtype
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
 
