@@ -65,6 +65,11 @@ def pytest_report_header(config):
     return lines
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.benchmark(timer=harness.replay))
+
+
 def pytest_sessionfinish(session):
     config = session.config
     rows, table = config.getoption("--rows"), config.getoption("--rows-table")

@@ -1,7 +1,7 @@
 """An op of your own: the straight-through estimator, which rounds going forward and pretends not to have, coming back.
 
-With it a network learns weights of two values, -s and +s. The check at the end compares another hand-written op, a numerically
-careful log(cosh(x)), with central differences.
+With it a network learns weights of two values, -s and +s. The check at the end compares another hand-written op, a
+numerically careful log(cosh(x)), with central differences.
 
     python examples/custom_op.py
 """

@@ -2,8 +2,8 @@
 
     python examples/train_mnist.py --data FOLDER        # or with KERNELGRAD_DATA=FOLDER in the environment
 
-FOLDER holds the IDX files (train-images-idx3-ubyte and so on, plain or .gz). Where only the t10k files are there, they are
-split. Stop it with Ctrl-C and start it again with --resume: it ends in the same weights.
+FOLDER holds the IDX files (train-images-idx3-ubyte and so on, plain or .gz). Where only the t10k files are there, they
+are split. Stop it with Ctrl-C and start it again with --resume: it ends in the same weights.
 """
 
 import argparse

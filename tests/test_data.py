@@ -416,7 +416,7 @@ def test_broken_files_are_refused(tmp_path):
         load_folder(tmp_path / "nowhere")
     write_mnist(tmp_path, "train", 3, False)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(FileNotFoundError, match="not the labels"):
+    with pytest.raises(FileNotFoundError, match="has no labels beside it"):
         load_folder(tmp_path)
 
 

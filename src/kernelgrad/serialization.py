@@ -69,7 +69,8 @@ def load(f: str | os.PathLike | BinaryIO, map_location: str | None = None) -> An
     ValueError
         If the file is not a safetensors file, or is damaged.
     """
-    data = f.read() if hasattr(f, "read") else Path(f).read_bytes()  # type: ignore[arg-type]
+    source: Any = f
+    data = source.read() if hasattr(source, "read") else Path(source).read_bytes()
     return decode(data, map_location, name=str(getattr(f, "name", f)))
 
 
@@ -173,10 +174,10 @@ def rebuild(tree: Any, tensors: dict[str, np.ndarray | Tensor], device: str | No
 def raw(value: Tensor | np.ndarray) -> tuple[str, tuple[int, ...], np.ndarray]:
     """Name of the dtype, shape, and the elements as a contiguous, little-endian NumPy array."""
     if isinstance(value, Tensor):
-        value = value.detach().to("cpu")
-        if value.dtype is core.bfloat16:
-            return "bfloat16", tuple(value.shape), bits_of_bfloat16(value)
-        array = value.numpy()
+        tensor = value.detach().to("cpu")
+        if tensor.dtype is core.bfloat16:
+            return "bfloat16", tuple(tensor.shape), bits_of_bfloat16(tensor)
+        array = tensor.numpy()
     else:
         array = value
     if array.dtype.name not in NAMES:
@@ -211,6 +212,7 @@ def placed(value: np.ndarray | Tensor, device: str | None) -> Tensor:
 
 def serialize(arrays: dict[str, tuple[str, tuple[int, ...], np.ndarray]], metadata: dict[str, str] | None) -> bytes:
     """safetensors 0.8 takes `TensorSpec`s that point at the memory, earlier ones dictionaries that hold the bytes."""
+    entries: dict[str, Any]
     if hasattr(safetensors, "TensorSpec"):
         entries = {
             key: safetensors.TensorSpec(

@@ -46,6 +46,7 @@ def train_and_show(arguments: argparse.Namespace, output: Output) -> dict[str, A
     from kernelgrad.cli.fitting import fit
     from kernelgrad.cli.models import build
     from kernelgrad.data import Subset, load_bundled, stratified_split
+    from kernelgrad.ops.random import manual_seed
     from kernelgrad.training import ConfusionMatrix
 
     data = load_bundled("digits")
@@ -57,7 +58,7 @@ def train_and_show(arguments: argparse.Namespace, output: Output) -> dict[str, A
         f"{len(training):,} to learn from, {len(validation)} to validate, {len(data.test)} held out"
     )
     output.say(f"device {arguments.device}, {kg.get_num_threads()} threads, {kg.isa()}")
-    kg.manual_seed(arguments.seed)
+    manual_seed(arguments.seed)
     model = build("cnn", data.input_shape, len(data.classes))
     fitted = fit(
         model,

@@ -19,6 +19,7 @@ def predictions(
     `images` (N, C, H, W) from 0 to 1, `shares` (N, classes) probabilities.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import Rectangle
 
     predicted = shares.argmax(1)
@@ -35,8 +36,9 @@ def predictions(
         [*wrong, *unsure, *rest[np.linspace(0, len(rest) - 1, count).astype(int)]] if count > 0 else [*wrong, *unsure]
     )
 
-    figure = Figure(figsize=(1.12 * columns, 1.42 * rows + 0.75), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
+    figure = Figure(
+        figsize=(1.12 * columns, 1.42 * rows + 0.75), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+    )
     figure.suptitle(
         f"{len(labels)} held-out images: {np.count_nonzero(predicted == labels)} right, "
         f"{np.count_nonzero(predicted != labels)} wrong"
@@ -77,17 +79,17 @@ def filters(path: Path, weight: np.ndarray, image: np.ndarray, maps: np.ndarray)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = min(len(weight), 32)
     columns = min(count, 8)
     bands = -(-count // columns)
-    figure = Figure(figsize=(1.15 * (columns + 1.7), 2.3 * bands + 0.9), layout="constrained")
+    figure = Figure(figsize=(1.15 * (columns + 1.7), 2.3 * bands + 0.9), layout=ConstrainedLayoutEngine(h_pad=0.02))
     figure.suptitle(
         f"the {len(weight)} filters of the first layer, {weight.shape[2]}x{weight.shape[3]}; "
         "below each, its answer to the image on the left",
         fontsize=10.5,
     )
-    figure.get_layout_engine().set(h_pad=0.02)
     ratios = [part for _ in range(bands) for part in (1.0, 1.0, 0.12)]  # filter, answer, a gap
     grid = figure.add_gridspec(
         len(ratios), columns + 2, width_ratios=[1.5, *([1] * columns), 0.12], height_ratios=ratios

@@ -72,6 +72,7 @@ def train(arguments: argparse.Namespace, data: Any, output: Output) -> dict[str,
     from kernelgrad.cli.models import build
     from kernelgrad.data import Subset, stratified_split
     from kernelgrad.data.split import quantile_bins
+    from kernelgrad.ops.random import manual_seed
     from kernelgrad.training import MAE, R2
 
     targets = data.train.tensors[1].numpy()
@@ -79,7 +80,7 @@ def train(arguments: argparse.Namespace, data: Any, output: Output) -> dict[str,
     strata = targets if classification else quantile_bins(targets[:, 0])
     kept, held = stratified_split(strata, VALIDATION, seed=1)
     training, validation = Subset(data.train, kept.tolist()), Subset(data.train, held.tolist())
-    kg.manual_seed(arguments.seed)
+    manual_seed(arguments.seed)
     model = build(arguments.model, data.input_shape, len(data.classes) or 1)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     output.say(
@@ -137,10 +138,11 @@ def train(arguments: argparse.Namespace, data: Any, output: Output) -> dict[str,
 
 
 def write(folder: Path, model: Any, history: Any, result: dict[str, Any]) -> None:
+    from kernelgrad.serialization import save
     from kernelgrad.training import CSVLogger
 
     folder.mkdir(parents=True, exist_ok=True)
-    kg.save(model.state_dict(), folder / "model.safetensors")
+    save(model.state_dict(), folder / "model.safetensors")
     CSVLogger(folder / "history.csv").write(history)
     history.plot(folder / "curves.png", f"{result['dataset']}, {result['model']}")
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -21,7 +21,7 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__: write one that returns sample `index`")
 
-    def __add__(self, other: Dataset) -> ConcatDataset:
+    def __add__(self, other: Dataset) -> Dataset:
         return ConcatDataset([self, other])
 
 
@@ -31,7 +31,7 @@ class IterableDataset(Dataset):
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__} has no __iter__: write one that yields samples")
 
-    def __add__(self, other: Dataset) -> ChainDataset:
+    def __add__(self, other: Dataset) -> Dataset:
         return ChainDataset([self, other])
 
 
@@ -73,13 +73,13 @@ class ConcatDataset(Dataset):
     """Datasets one after the other under one index."""
 
     def __init__(self, datasets: Iterable[Dataset]) -> None:
-        self.datasets = list(datasets)
+        self.datasets: list[Any] = list(datasets)
         if not self.datasets:
             raise ValueError("ConcatDataset: needs at least one dataset, got none")
         for dataset in self.datasets:
             if isinstance(dataset, IterableDataset):
                 raise TypeError("ConcatDataset: an IterableDataset has no index; use ChainDataset")
-        self.cumulative_sizes = list(itertools.accumulate(len(dataset) for dataset in self.datasets))  # type: ignore[arg-type]
+        self.cumulative_sizes = list(itertools.accumulate(len(dataset) for dataset in self.datasets))
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -97,21 +97,21 @@ class ChainDataset(IterableDataset):
     """Iterable datasets one after the other."""
 
     def __init__(self, datasets: Iterable[Dataset]) -> None:
-        self.datasets = list(datasets)
+        self.datasets: list[Any] = list(datasets)
 
     def __iter__(self) -> Iterator[Any]:
         for dataset in self.datasets:
-            yield from dataset  # type: ignore[misc]
+            yield from dataset
 
     def __len__(self) -> int:
-        return sum(len(dataset) for dataset in self.datasets)  # type: ignore[arg-type]
+        return sum(len(dataset) for dataset in self.datasets)
 
 
 class Subset(Dataset):
     """The samples of `dataset` at `indices`, in that order."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.indices = indices
 
     def __getitem__(self, index: Any) -> Any:
@@ -122,14 +122,14 @@ class Subset(Dataset):
     def __getitems__(self, indices: list[int]) -> list[Any]:
         chosen = [self.indices[i] for i in indices]
         if callable(getattr(self.dataset, "__getitems__", None)):
-            return self.dataset.__getitems__(chosen)  # type: ignore[attr-defined]
+            return self.dataset.__getitems__(chosen)
         return [self.dataset[i] for i in chosen]
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
-def random_split(dataset: Dataset, lengths: Sequence[int | float], generator: Any = None) -> list[Subset]:
+def random_split(dataset: Any, lengths: Sequence[int | float], generator: Any = None) -> list[Subset]:
     """Cut `dataset` at random into disjoint subsets.
 
     `lengths` are counts that add up to `len(dataset)`, or fractions that add up to 1: then each part gets the floor of
@@ -140,7 +140,7 @@ def random_split(dataset: Dataset, lengths: Sequence[int | float], generator: An
     ValueError
         If the lengths do not add up, or a fraction lies outside 0 to 1.
     """
-    size = len(dataset)  # type: ignore[arg-type]
+    size = len(dataset)
     if math.isclose(sum(lengths), 1) and sum(lengths) <= 1 and not (size == 1 and 1 in lengths):
         for position, fraction in enumerate(lengths):
             if not 0 <= fraction <= 1:

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernelgrad.core import no_grad
 from kernelgrad.data.collate import default_collate
-from kernelgrad.data.dataset import Dataset, IterableDataset, Subset, TensorDataset
+from kernelgrad.data.dataset import IterableDataset, Subset, TensorDataset
 from kernelgrad.data.prefetch import prefetch
 from kernelgrad.data.sampler import (
     BatchSampler,
@@ -48,7 +48,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool | None = None,
         sampler: Sampler | Iterable | None = None,
@@ -86,6 +86,7 @@ class DataLoader:
         elif not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size <= 0:
             raise ValueError(f"DataLoader: batch_size is {batch_size!r}; it must be a positive integer or None")
         self.dataset = dataset
+        self.sampler: Any
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.num_workers = num_workers
@@ -98,11 +99,13 @@ class DataLoader:
         self.persistent_workers = persistent_workers
         self.transform = transform
         if self.iterable:
-            self.sampler: Any = None
+            self.sampler = None
         elif sampler is not None:
             self.sampler = sampler
         else:
-            self.sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
+            self.sampler = (
+                RandomSampler(self.dataset, generator=generator) if shuffle else SequentialSampler(self.dataset)
+            )
         if batch_sampler is None and batch_size is not None and not self.iterable:
             batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
         self.batch_sampler: Any = batch_sampler
@@ -112,7 +115,7 @@ class DataLoader:
 
     def __len__(self) -> int:
         if self.iterable:
-            size = len(self.dataset)  # type: ignore[arg-type]
+            size = len(self.dataset)
             if self.batch_size is None:
                 return size
             return size // self.batch_size if self.drop_last else math.ceil(size / self.batch_size)
@@ -162,13 +165,13 @@ class DataLoader:
 
     def _stream_jobs(self, skip: int) -> Iterator[Callable[[], Any]]:
         if self.batch_size is None:
-            for number, sample in enumerate(self.dataset):  # type: ignore[arg-type]
+            for number, sample in enumerate(self.dataset):
                 if number >= skip:
                     yield Job(self.collate_fn or same, sample, self._transform_of(number))
             return
         batch: list[Any] = []
         number = 0
-        for sample in self.dataset:  # type: ignore[attr-defined]
+        for sample in self.dataset:
             batch.append(sample)
             if len(batch) == self.batch_size:
                 if number >= skip:
@@ -189,7 +192,7 @@ class DataLoader:
                 return lambda indices: gather(source, chosen, indices)
         collate = self.collate_fn or default_collate
         if callable(getattr(dataset, "__getitems__", None)):
-            return lambda indices: collate(dataset.__getitems__([plain(i) for i in indices]))  # type: ignore[attr-defined]
+            return lambda indices: collate(dataset.__getitems__([plain(i) for i in indices]))
         return lambda indices: collate([dataset[plain(i)] for i in indices])
 
     def _transform_of(self, number: int) -> Callable[[Any], Any] | None:

@@ -70,14 +70,14 @@ def load_idx_folder(folder: str | Path) -> DataSplit:
     folder = existing(folder)
     train, test = idx_pair(folder, "train"), idx_pair(folder, "t10k")
     notes = ""
-    if train is None and test is None:
-        raise FileNotFoundError(
-            f"load_idx_folder: {folder} has no train-images-idx3-ubyte and no t10k-images-idx3-ubyte"
-        )
     if train is None or test is None:
-        images, labels = train or test  # type: ignore[misc]
+        one, part = (test, "t10k") if train is None else (train, "train")
+        if one is None:
+            raise FileNotFoundError(
+                f"load_idx_folder: {folder} has no train-images-idx3-ubyte and no t10k-images-idx3-ubyte"
+            )
+        images, labels = one
         kept, held = stratified_split(labels)
-        part = "t10k" if train is None else "train"
         notes = f"only {part} files were there: split {len(kept)} / {len(held)}, stratified, seed 0"
         train, test = (images[kept], labels[kept]), (images[held], labels[held])
     return DataSplit(
@@ -135,10 +135,8 @@ def idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray] | None:
     if images_path is None and labels_path is None:
         return None
     if images_path is None or labels_path is None:
-        raise FileNotFoundError(
-            f"load_idx_folder: {folder} has {(images_path or labels_path).name} but not the "  # type: ignore[union-attr]
-            f"{'images' if images_path is None else 'labels'} that belong to it"
-        )
+        missing, there = ("images", labels_path) if images_path is None else ("labels", images_path)
+        raise FileNotFoundError(f"load_idx_folder: {there} has no {missing} beside it")
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise ValueError(

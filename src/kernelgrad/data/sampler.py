@@ -186,13 +186,13 @@ class BatchSampler(Sampler):
             raise ValueError(f"BatchSampler: batch_size is {batch_size!r}; it must be a positive integer")
         if not isinstance(drop_last, bool):
             raise ValueError(f"BatchSampler: drop_last is {drop_last!r}; it must be True or False")
-        self.sampler = sampler
+        self.sampler: Any = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last
 
     def epoch(self) -> list[np.ndarray]:
         """Begin an epoch and return all of its batches as index arrays."""
-        indices = self.sampler.epoch()  # type: ignore[attr-defined]
+        indices = self.sampler.epoch()
         stop = len(indices) - len(indices) % self.batch_size if self.drop_last else len(indices)
         return [indices[i : i + self.batch_size] for i in range(0, stop, self.batch_size)]
 
@@ -207,7 +207,7 @@ class BatchSampler(Sampler):
             yield batch
 
     def __len__(self) -> int:
-        size = len(self.sampler)  # type: ignore[arg-type]
+        size = len(self.sampler)
         return size // self.batch_size if self.drop_last else math.ceil(size / self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class BatchSampler(Sampler):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "sampler" in state:
-            self.sampler.load_state_dict(state["sampler"])  # type: ignore[attr-defined]
+            self.sampler.load_state_dict(state["sampler"])
 
 
 def begin_epoch(sampler: Any) -> Iterable[Any]:

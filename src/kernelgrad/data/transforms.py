@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from kernelgrad.ops.creation import from_numpy
 from kernelgrad.ops.random import rand
@@ -92,7 +93,7 @@ class RandomCrop:
             raise ValueError(
                 f"RandomCrop: images are {high}x{wide} after padding, smaller than the crop {height}x{width}"
             )
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.size, axis=(2, 3))  # type: ignore[call-overload]
+        windows = sliding_window_view(padded, self.size, axis=(2, 3))
         draws = rand(2, len(images), generator=generator).numpy().astype(np.float64)
         tops = (draws[0] * (high - height + 1)).astype(np.int64)
         lefts = (draws[1] * (wide - width + 1)).astype(np.int64)

@@ -50,8 +50,8 @@ class ProgressBar(Callback):
         self.seen += trainer.sample_count - self.seen_before
         kept = {name: value for name, value in logs.items() if name not in ("lr", "seconds", "samples_per_second")}
         if self.bar is None:
-            rate = f"{logs['samples_per_second']:,.0f} {self.unit}/s"
-            print(f"epoch {trainer.epoch}/{trainer.last_epoch}  {listed(kept)}  {rate}", file=self.stream, flush=True)
+            speed = f"{logs['samples_per_second']:,.0f} {self.unit}/s"
+            print(f"epoch {trainer.epoch}/{trainer.last_epoch}  {listed(kept)}  {speed}", file=self.stream, flush=True)
             return
         held_out = {name: value for name, value in kept.items() if name.startswith("val_")}
         self.validation = f"  [dim]{listed(held_out)}[/]" if held_out else ""

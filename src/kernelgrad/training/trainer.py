@@ -124,7 +124,7 @@ class Trainer:
         FloatingPointError
             If the loss becomes nan or infinite.
         """
-        loader = as_loader(data, targets, batch_size, shuffle, self._dtype(), "Trainer.fit")
+        loader: Any = as_loader(data, targets, batch_size, shuffle, self._dtype(), "Trainer.fit")
         checked = None
         if validation is not None:
             checked = as_loader(validation, None, max(batch_size, 256), False, self._dtype(), "Trainer.fit, validation")
@@ -216,7 +216,7 @@ class Trainer:
 
         Where batches hold more than one tensor, the last one is the target and is left out.
         """
-        loader = as_loader(data, None, batch_size, False, self._dtype(), "Trainer.predict")
+        loader: Any = as_loader(data, None, batch_size, False, self._dtype(), "Trainer.predict")
         outputs = [output.to("cpu") for output, _ in self._outputs(loader, False, "Trainer.predict")]
         if not outputs:
             raise ValueError("Trainer.predict: the data holds no batch")
