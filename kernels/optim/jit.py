@@ -99,3 +99,11 @@ def adadelta_step(
 def scale_step(grad, n, scale, start, stop):
     for i in range(start, stop):
         grad[i] = scale * grad[i]
+
+
+def squared_norm_forward(x, parts, count, n, start, stop):
+    for part in range(start, stop):
+        total = 0.0
+        for i in range(part * 16384, min((part + 1) * 16384, n)):
+            total += float(x[i]) * float(x[i])
+        parts[part] = total

@@ -1,9 +1,10 @@
 /* One step of each optimizer for one tensor: read parameter, gradient and state once, write parameter and state once.
- * runtime/many.c calls these over all parameters of a group in a single parallel loop.
+ * core/stepper.pyx calls these over all parameters of a group in a single parallel loop.
  *
- * Everywhere: scalars[0] = gradient scale (clip factor, loss scale, -1 to maximize), scalars[1] = weight decay added to the
- * gradient, scalars[2] = factor on the parameter (decoupled weight decay: 1 - lr weight_decay). The bias corrections arrive
- * folded into the other scalars, which the caller computes in double. Formulas and their order are PyTorch's. */
+ * Everywhere: scalars[0] = gradient scale (clip factor, loss scale, -1 to maximize), scalars[1] = weight decay added to
+ * the gradient, scalars[2] = factor on the parameter (decoupled weight decay: 1 - lr weight_decay). The bias
+ * corrections arrive folded into the other scalars, which the caller computes in double. Formulas and their order are
+ * PyTorch's. */
 #include "runtime/kernel.h"
 #include "vec/vec.h"
 
@@ -18,7 +19,8 @@
 
 /* buffer = keep buffer + gain g; param = param - lr d, with d = g, buffer, or (nesterov) g + momentum buffer.
  * scalars[3..]: lr, keep, gain, momentum. The first step has keep 0 and gain 1: the buffer starts as g. */
-VEC_INLINE void sgd(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int momentum, const int nesterov) {
+VEC_INLINE void sgd(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int momentum,
+                    const int nesterov) {
     float *param = arrays[0], *buffer = arrays[2];
     const float *grad = arrays[1];
     GRADIENT_SCALARS;
@@ -34,14 +36,17 @@ VEC_INLINE void sgd(void *const *arrays, const double *scalars, int64_t start, i
     }
 }
 static void sgd_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
-    if (!sizes[1]) sgd(arrays, scalars, start, stop, 0, 0);
-    else if (!sizes[2]) sgd(arrays, scalars, start, stop, 1, 0);
-    else sgd(arrays, scalars, start, stop, 1, 1);
+    if (!sizes[1])
+        sgd(arrays, scalars, start, stop, 0, 0);
+    else if (!sizes[2])
+        sgd(arrays, scalars, start, stop, 1, 0);
+    else
+        sgd(arrays, scalars, start, stop, 1, 1);
 }
 
-/* m = m + (1 - beta1)(g - m); v = beta2 v + (1 - beta2) g^2; param = param - size m / (sqrt(v) correction + eps); amsgrad
- * takes the largest v so far. scalars[3..]: 1 - beta1, beta2, 1 - beta2, size = lr / (1 - beta1^t),
- * correction = 1 / sqrt(1 - beta2^t), eps. Kingma & Ba 2015, arXiv 1412.6980; decoupled decay 1711.05101; amsgrad 1904.09237. */
+/* m = m + (1 - beta1)(g - m); v = beta2 v + (1 - beta2) g^2; param = param - size m / (sqrt(v) correction + eps);
+ * amsgrad takes the largest v so far. scalars[3..]: 1 - beta1, beta2, 1 - beta2, size = lr / (1 - beta1^t), correction
+ * = 1 / sqrt(1 - beta2^t), eps. Kingma & Ba 2015, arXiv 1412.6980; decoupled decay 1711.05101; amsgrad 1904.09237. */
 VEC_INLINE void adam(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int amsgrad) {
     float *param = arrays[0], *exp_avg = arrays[2], *exp_avg_sq = arrays[3], *max_exp_avg_sq = arrays[4];
     const float *grad = arrays[1];
@@ -63,13 +68,15 @@ VEC_INLINE void adam(void *const *arrays, const double *scalars, int64_t start, 
     }
 }
 static void adam_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
-    if (sizes[1]) adam(arrays, scalars, start, stop, 1);
-    else adam(arrays, scalars, start, stop, 0);
+    if (sizes[1])
+        adam(arrays, scalars, start, stop, 1);
+    else
+        adam(arrays, scalars, start, stop, 0);
 }
 
-/* Adam with Nesterov momentum: param = param - (size_g g + size_m m) / (sqrt(v) correction + eps). scalars[3..]: 1 - beta1,
- * beta2, 1 - beta2, size_g = lr (1 - mu_t) / (1 - prod mu), size_m = lr mu_(t+1) / (1 - prod mu mu_(t+1)), correction, eps.
- * Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ */
+/* Adam with Nesterov momentum: param = param - (size_g g + size_m m) / (sqrt(v) correction + eps). scalars[3..]: 1 -
+ * beta1, beta2, 1 - beta2, size_g = lr (1 - mu_t) / (1 - prod mu), size_m = lr mu_(t+1) / (1 - prod mu mu_(t+1)),
+ * correction, eps. Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ */
 static void nadam_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
     float *param = arrays[0], *exp_avg = arrays[2], *exp_avg_sq = arrays[3];
     const float *grad = arrays[1];
@@ -108,7 +115,8 @@ static void adamax_step(void *const *arrays, const int64_t *sizes, const double 
 /* v = alpha v + (1 - alpha) g^2; centered: a = a + (1 - alpha)(g - a), v - a^2 in place of v; s = g / (sqrt(v) + eps);
  * param = param - lr s, or with momentum b = momentum b + s, param = param - lr b.
  * scalars[3..]: alpha, 1 - alpha, lr, eps, momentum. Hinton's lecture notes; centred form arXiv 1308.0850. */
-VEC_INLINE void rmsprop(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int centered, const int momentum) {
+VEC_INLINE void rmsprop(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int centered,
+                        const int momentum) {
     float *param = arrays[0], *square_avg = arrays[2], *grad_avg = arrays[3], *buffer = arrays[4];
     const float *grad = arrays[1];
     GRADIENT_SCALARS;
@@ -131,17 +139,23 @@ VEC_INLINE void rmsprop(void *const *arrays, const double *scalars, int64_t star
         STORE(param, vec_fnma(lr, s, vec_mul(shrink, p)));
     }
 }
-static void rmsprop_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void rmsprop_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                         int64_t stop) {
     if (sizes[1])
-        if (sizes[2]) rmsprop(arrays, scalars, start, stop, 1, 1);
-        else rmsprop(arrays, scalars, start, stop, 1, 0);
-    else if (sizes[2]) rmsprop(arrays, scalars, start, stop, 0, 1);
-    else rmsprop(arrays, scalars, start, stop, 0, 0);
+        if (sizes[2])
+            rmsprop(arrays, scalars, start, stop, 1, 1);
+        else
+            rmsprop(arrays, scalars, start, stop, 1, 0);
+    else if (sizes[2])
+        rmsprop(arrays, scalars, start, stop, 0, 1);
+    else
+        rmsprop(arrays, scalars, start, stop, 0, 0);
 }
 
 /* s = s + g^2; param = param - lr_t g / (sqrt(s) + eps). scalars[3..]: lr_t = lr / (1 + (t - 1) lr_decay), eps.
  * Duchi, Hazan & Singer 2011, https://jmlr.org/papers/v12/duchi11a.html */
-static void adagrad_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void adagrad_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                         int64_t stop) {
     float *param = arrays[0], *sum = arrays[2];
     const float *grad = arrays[1];
     (void)sizes;
@@ -156,7 +170,8 @@ static void adagrad_step(void *const *arrays, const int64_t *sizes, const double
 
 /* v = rho v + (1 - rho) g^2; d = g sqrt(a + eps) / sqrt(v + eps); a = rho a + (1 - rho) d^2; param = param - lr d.
  * scalars[3..]: rho, 1 - rho, lr, eps. Zeiler 2012, arXiv 1212.5701 */
-static void adadelta_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+static void adadelta_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                          int64_t stop) {
     float *param = arrays[0], *square_avg = arrays[2], *acc_delta = arrays[3];
     const float *grad = arrays[1];
     (void)sizes;
@@ -180,8 +195,35 @@ static void scale_step(void *const *arrays, const int64_t *sizes, const double *
     EACH STORE(grad, vec_mul(scale, LOAD(grad)));
 }
 
+/* parts[k] = sum of squares of elements 16384 k .. 16384 (k + 1) - 1, in double over 16 virtual lanes. sizes: parts, n */
+static void squared_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+    enum { PIECE = 16384, PARTS = 16 / VEC_LANES };
+    const float *x = arrays[0];
+    double *parts = arrays[1];
+    (void)scalars;
+    for (int64_t part = start; part < stop; part++) {
+        const int64_t first = part * PIECE, n = sizes[1] - first < PIECE ? sizes[1] - first : PIECE;
+        vec_f64 lo[PARTS], hi[PARTS];
+        UNROLL for (int k = 0; k < PARTS; k++) lo[k] = hi[k] = vec_f64_set(0.0);
+        for (int64_t i = 0; i < n; i += 16)
+            UNROLL for (int k = 0; k < PARTS; k++) {
+                vec_f32 v = vec_load(x + first + i + k * VEC_LANES, n - i - k * VEC_LANES);
+                vec_f64 a = vec_f64_lo(v), b = vec_f64_hi(v);
+                lo[k] = vec_f64_fma(a, a, lo[k]);
+                hi[k] = vec_f64_fma(b, b, hi[k]);
+            }
+        double lanes[16], total = 0.0;
+        UNROLL for (int k = 0; k < PARTS; k++) {
+            memcpy(lanes + k * VEC_LANES, &lo[k], VEC_LANES / 2 * sizeof(double));
+            memcpy(lanes + k * VEC_LANES + VEC_LANES / 2, &hi[k], VEC_LANES / 2 * sizeof(double));
+        }
+        for (int j = 0; j < 16; j++) total += lanes[j];
+        parts[part] = total;
+    }
+}
+
 const kg_entry KG_TABLE(optim)[] = {
     {"sgd_step", sgd_step},           {"adam_step", adam_step},       {"nadam_step", nadam_step},
     {"adamax_step", adamax_step},     {"rmsprop_step", rmsprop_step}, {"adagrad_step", adagrad_step},
-    {"adadelta_step", adadelta_step}, {"scale_step", scale_step},     {0},
+    {"adadelta_step", adadelta_step}, {"scale_step", scale_step},     {"squared_norm_forward", squared_norm_forward},     {0},
 };
