@@ -1,5 +1,7 @@
 """Definitions of the elementwise kernels in plain NumPy."""
 
+import math
+
 import numpy as np
 
 
@@ -133,3 +135,270 @@ def bitwise_xor_forward(x, y, out):
 
 def where_forward(condition, x, y, out):
     out[...] = np.where(condition, x, y)
+
+
+# ---- Functions of one operand. Backward has the output of exp, exp2, expm1, sqrt, rsqrt, reciprocal, tan; the input of others ----
+
+
+def erf(x, complement=False):
+    """NumPy has no error function; the C library's, one by one."""
+    function = np.frompyfunc(math.erfc if complement else math.erf, 1, 1)
+    return np.asarray(function(np.asarray(x, np.float64)), np.float64)
+
+
+def exp_forward(x, out):
+    out[...] = np.exp(x)
+
+
+def exp_backward(saved, grad_out, grad_x):
+    grad_x[...] = grad_out * saved
+
+
+def exp2_forward(x, out):
+    out[...] = np.exp2(x)
+
+
+def exp2_backward(saved, grad_out, grad_x):
+    grad_x[...] = grad_out * saved * math.log(2)
+
+
+def expm1_forward(x, out):
+    out[...] = np.expm1(x)
+
+
+def expm1_backward(saved, grad_out, grad_x):
+    grad_x[...] = grad_out * (saved + 1)
+
+
+def log_forward(x, out):
+    out[...] = np.log(x)
+
+
+def log_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / x
+
+
+def log2_forward(x, out):
+    out[...] = np.log2(x)
+
+
+def log2_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / (x * math.log(2))
+
+
+def log10_forward(x, out):
+    out[...] = np.log10(x)
+
+
+def log10_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / (x * math.log(10))
+
+
+def log1p_forward(x, out):
+    out[...] = np.log1p(x)
+
+
+def log1p_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / (x + 1)
+
+
+def sqrt_forward(x, out):
+    out[...] = np.sqrt(x)
+
+
+def sqrt_backward(saved, grad_out, grad_x):
+    grad_x[...] = grad_out / (2 * saved)
+
+
+def rsqrt_forward(x, out):
+    out[...] = 1 / np.sqrt(x)
+
+
+def rsqrt_backward(saved, grad_out, grad_x):
+    grad_x[...] = -0.5 * grad_out * saved**3
+
+
+def reciprocal_forward(x, out):
+    out[...] = 1 / x
+
+
+def reciprocal_backward(saved, grad_out, grad_x):
+    grad_x[...] = -grad_out * saved * saved
+
+
+def square_forward(x, out):
+    out[...] = x * x
+
+
+def square_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out * 2 * x
+
+
+def sin_forward(x, out):
+    out[...] = np.sin(x)
+
+
+def sin_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out * np.cos(x)
+
+
+def cos_forward(x, out):
+    out[...] = np.cos(x)
+
+
+def cos_backward(x, grad_out, grad_x):
+    grad_x[...] = -grad_out * np.sin(x)
+
+
+def tan_forward(x, out):
+    out[...] = np.tan(x)
+
+
+def tan_backward(saved, grad_out, grad_x):
+    grad_x[...] = grad_out * (1 + saved * saved)
+
+
+def asin_forward(x, out):
+    out[...] = np.arcsin(x)
+
+
+def asin_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / np.sqrt((1 - x) * (1 + x))
+
+
+def acos_forward(x, out):
+    out[...] = np.arccos(x)
+
+
+def acos_backward(x, grad_out, grad_x):
+    grad_x[...] = -grad_out / np.sqrt((1 - x) * (1 + x))
+
+
+def atan_forward(x, out):
+    out[...] = np.arctan(x)
+
+
+def atan_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / (1 + x * x)
+
+
+def sinh_forward(x, out):
+    out[...] = np.sinh(x)
+
+
+def sinh_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out * np.cosh(x)
+
+
+def cosh_forward(x, out):
+    out[...] = np.cosh(x)
+
+
+def cosh_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out * np.sinh(x)
+
+
+def asinh_forward(x, out):
+    out[...] = np.arcsinh(x)
+
+
+def asinh_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / np.sqrt(x * x + 1)
+
+
+def acosh_forward(x, out):
+    out[...] = np.arccosh(x)
+
+
+def acosh_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / np.sqrt((x - 1) * (x + 1))
+
+
+def atanh_forward(x, out):
+    out[...] = np.arctanh(x)
+
+
+def atanh_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out / ((1 - x) * (1 + x))
+
+
+def erf_forward(x, out):
+    out[...] = erf(x)
+
+
+def erf_backward(x, grad_out, grad_x):
+    grad_x[...] = grad_out * 2 / math.sqrt(math.pi) * np.exp(-x * x)
+
+
+def erfc_forward(x, out):
+    out[...] = erf(x, complement=True)
+
+
+def erfc_backward(x, grad_out, grad_x):
+    grad_x[...] = -grad_out * 2 / math.sqrt(math.pi) * np.exp(-x * x)
+
+
+def abs_forward(x, out):
+    out[...] = np.abs(x)
+
+
+def abs_backward(x, grad_out, grad_x):
+    grad_x[...] = np.where(x > 0, grad_out, np.where(x < 0, -grad_out, 0))
+
+
+def neg_forward(x, out):
+    np.negative(x, out=out)
+
+
+def neg_backward(grad_out, grad_x):
+    grad_x[...] = -grad_out
+
+
+def sign_forward(x, out):
+    out[...] = np.where(x > 0, 1, np.where(x < 0, -1, 0))
+
+
+def floor_forward(x, out):
+    out[...] = np.floor(x)
+
+
+def ceil_forward(x, out):
+    out[...] = np.ceil(x)
+
+
+def round_forward(x, out):
+    out[...] = np.rint(x)
+
+
+def trunc_forward(x, out):
+    out[...] = np.trunc(x)
+
+
+def frac_forward(x, out):
+    out[...] = x - np.trunc(x)
+
+
+def frac_backward(grad_out, grad_x):
+    grad_x[...] = grad_out
+
+
+def sign_backward(grad_out, grad_x):
+    grad_x[...] = 0
+
+
+floor_backward = ceil_backward = round_backward = trunc_backward = sign_backward  # steps: slope 0 everywhere
+
+
+def clamp_forward(x, out, lo, hi):
+    out[...] = np.minimum(np.maximum(x, lo), hi)
+
+
+def clamp_backward(x, grad_out, grad_x, lo, hi):
+    grad_x[...] = np.where((x >= lo) & (x <= hi), grad_out, 0)
+
+
+# ---- Copies ----
+
+
+def fill(out, value):
+    out[...] = value
