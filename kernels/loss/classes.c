@@ -25,7 +25,9 @@ typedef struct {
 } problem;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static float finite_or_0(float m) { return m == INFINITY || m == -INFINITY ? 0.0f : m; }
+static float shift_of(float m) {
+    return m == -INFINITY ? 0.0f : m;
+} /* -inf alone sums to 0; inf makes nan, as in PyTorch */
 static float scalar(vec_f32 v) { return vec_lane0(v); }
 
 /* log(sum exp(x)) of a row that lies together, in one reading: a block's maximum is found, then its sum, both from L1;
@@ -36,7 +38,7 @@ static float log_sum_exp(const float *x, int64_t n) {
         int64_t count = smaller(TREE_BLOCK, n - i);
         float largest = tree_row(TREE_MAX, x + i, count, 0.0f);
         if (!(largest <= m)) {
-            float next = finite_or_0(largest);
+            float next = shift_of(largest);
             if (i > 0) sum *= scalar(vec_exp(vec_set(m - next)));
             m = largest;
             shift = next;
@@ -111,7 +113,7 @@ static void forward_rows(void *context, int64_t chunk) {
             float m[TREE_WIDTH];
             at = strip_at(p, row, stop, &width);
             tree_columns(TREE_MAX, p->x + at, p->x, 0, m, p->classes, p->inner, width, TREE_ROWS);
-            for (int64_t j = 0; j < width; j++) m[j] = finite_or_0(m[j]);
+            for (int64_t j = 0; j < width; j++) m[j] = shift_of(m[j]);
             tree_columns(TREE_SUM_EXP, p->x + at, p->x, m, lse, p->classes, p->inner, width, TREE_ROWS);
             for (int64_t j = 0; j < width; j += VEC_LANES) {
                 int64_t rest = width - j;

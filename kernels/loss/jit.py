@@ -121,9 +121,7 @@ def binary_cross_entropy_forward(input, target, weight, out, n, reduction, has_w
     finish(out, total, n, reduction)
 
 
-def binary_cross_entropy_backward(
-    input, target, weight, grad_out, grad_input, n, reduction, has_weight, start, stop
-):
+def binary_cross_entropy_backward(input, target, weight, grad_out, grad_input, n, reduction, has_weight, start, stop):
     for i in range(start, stop):
         curvature = input[i] * (1.0 - input[i])
         slope = (input[i] - target[i]) / (1e-12 if curvature < 1e-12 else curvature)
@@ -214,7 +212,7 @@ def log_sum_exp(x, at, classes, inner):
     for c in range(classes):
         v = x[at + c * inner]
         m = v if v > m or v != v else m
-    m = 0.0 if np.isinf(m) else m
+    m = 0.0 if m == -np.inf else m  # inf makes nan, as in torch
     total = 0.0
     for c in range(classes):
         total += np.exp(x[at + c * inner] - m)

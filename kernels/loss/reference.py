@@ -130,7 +130,7 @@ def class_mask(target, classes, ignore_index, status):
 
 def log_sum_exp(logits):
     largest = logits.max(1)
-    shift = np.where(np.isinf(largest), 0, largest)
+    shift = np.where(largest == -np.inf, 0, largest)  # inf makes nan, as in torch
     return np.log(np.exp(logits - shift[:, None]).sum(1)) + shift
 
 
