@@ -28,6 +28,8 @@ static int winograd_fits(const conv_shape *s) {
            outputs * 20 >= covered * 7;
 }
 
+static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
+
 /* In backward the number of tiles counts too: each call transforms the weights, or their gradient, anew. */
 static int winograd_pays(const conv_shape *s) {
     int64_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
@@ -44,6 +46,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     (void)scalars, (void)start, (void)stop;
     if (winograd_fits(&s))
         KG_NAME(conv_winograd_forward)(&s, x, weight, bias, out);
+    else if (depthwise(&s))
+        KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
 }
@@ -58,6 +62,8 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
     (void)scalars, (void)start, (void)stop;
     if (winograd_pays(&s))
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
+    else if (depthwise(&s))
+        KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
     else
         KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
 }
@@ -74,6 +80,8 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     (void)scalars, (void)start, (void)stop;
     if (winograd_pays(&s))
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
+    else if (depthwise(&s))
+        KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight);
     else
         KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
@@ -88,6 +96,8 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
     (void)scalars, (void)start, (void)stop;
     if (winograd_fits(&s))
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
+    else if (depthwise(&s))
+        KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
 }

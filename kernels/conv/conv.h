@@ -68,6 +68,7 @@ typedef struct {
 void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                           int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row);
 conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
+conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase); /* of backward data */
 
 /* Rows of an image as they are needed for output rows y0 .. y1-1, with zeros where taps leave the image: `step` and
  * `gap` of the axes apply to the rows and pixels of a band as to those of the image. Taps side by side only (gap 1
@@ -95,5 +96,12 @@ void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const f
 void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x);
 void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
+
+/* depthwise.c: groups = C = K. */
+void KG_NAME(conv_depthwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                     float *out);
+void KG_NAME(conv_depthwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                  float *grad_x);
+void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 
 #endif

@@ -12,6 +12,26 @@ conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis) {
                        .kernel_gap = 1};
 }
 
+/* The grad_x pixels `phase`, phase + stride, ...: their taps in order of ascending grad_out pixels. */
+conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase) {
+    int64_t stride = s->stride[axis], dilation = s->dilation[axis], at = phase + s->padding[axis];
+    int64_t size = axis ? s->W : s->H;
+    conv_axis a = {.outputs = ceil_div(most(size - phase, 0), stride),
+                   .out_first = phase,
+                   .out_step = stride,
+                   .source = axis ? s->OW : s->OH,
+                   .step = 1};
+    for (int64_t tap = (axis ? s->kw : s->kh) - 1; tap >= 0; tap--) {
+        if ((at - tap * dilation) % stride != 0) continue;
+        int64_t source = (at - tap * dilation) / stride;
+        if (a.taps == 0) a.first = source, a.kernel_first = tap;
+        if (a.taps == 1) a.gap = source - a.first, a.kernel_gap = tap - a.kernel_first;
+        a.taps++;
+    }
+    if (a.taps == 1) a.gap = 1;
+    return a;
+}
+
 /* May write up to a vector beyond n: the next run, or the row's padding, comes after. Never reads beyond n. */
 static inline void copy_run(float *to, const float *from, int64_t n) {
     for (; n >= VEC_LANES; n -= VEC_LANES, to += VEC_LANES, from += VEC_LANES) vec_storeu(to, vec_loadu(from));

@@ -164,32 +164,12 @@ void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const f
                    .relu = s->activation == CONV_RELU});
 }
 
-/* The grad_x pixels `phase`, phase + stride, ...: their taps in order of ascending grad_out pixels. */
-static conv_axis phase_axis(const conv_shape *s, int axis, int64_t phase) {
-    int64_t stride = s->stride[axis], dilation = s->dilation[axis], at = phase + s->padding[axis];
-    int64_t size = axis ? s->W : s->H;
-    conv_axis a = {.outputs = ceil_div(most(size - phase, 0), stride),
-                   .out_first = phase,
-                   .out_step = stride,
-                   .source = axis ? s->OW : s->OH,
-                   .step = 1};
-    for (int64_t tap = (axis ? s->kw : s->kh) - 1; tap >= 0; tap--) {
-        if ((at - tap * dilation) % stride != 0) continue;
-        int64_t source = (at - tap * dilation) / stride;
-        if (a.taps == 0) a.first = source, a.kernel_first = tap;
-        if (a.taps == 1) a.gap = source - a.first, a.kernel_gap = tap - a.kernel_first;
-        a.taps++;
-    }
-    if (a.taps == 1) a.gap = 1;
-    return a;
-}
-
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x) {
     int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups;
     for (int64_t y = 0; y < s->stride[0]; y++)
         for (int64_t x = 0; x < s->stride[1]; x++)
-            run(&(product){.axes = {phase_axis(s, 0, y), phase_axis(s, 1, x)},
+            run(&(product){.axes = {KG_NAME(conv_phase_axis)(s, 0, y), KG_NAME(conv_phase_axis)(s, 1, x)},
                            .source = grad_out,
                            .weight = weight,
                            .bias = bias,
