@@ -3,8 +3,8 @@
 import math
 from collections import Counter
 
-from kernelgrad.core import Array, is_grad_enabled
-from kernelgrad.core.products import can_fuse_in_training, linear, linear_with, matmul
+from kernelgrad.core import Array, is_grad_enabled, kernel
+from kernelgrad.core.products import can_fuse_in_training, linear, linear_with, matmul, set_activation_backward
 from kernelgrad.core.views import expand, permute, reshape, transpose, unsqueeze
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
 ]  # fmt: skip
 
 ACTIVATIONS = ("none", "relu", "gelu_tanh", "gelu", "silu", "tanh", "sigmoid")  # numbered as in gemm.h
+for _name in ("relu", "tanh", "sigmoid"):  # whose backward needs the output alone
+    set_activation_backward(ACTIVATIONS.index(_name), kernel(f"{_name}_backward"))
 
 
 def _check_dims(name, tensors, dims, text):

@@ -29,7 +29,7 @@ def measured_gflops(threads=None, seconds=0.1):
 
 
 def measured_bandwidth(elements, threads=None, triad=True, seconds=0.1):
-    """GB/s of ``out = a + b / 2`` (or of ``out = a``) on buffers of `elements` floats, counting bytes read and written."""
+    """GB/s of ``out = a + b / 2`` (or of ``out = a``) on buffers of `elements` floats; bytes read and written count."""
     n = max(16, elements // 16 * 16)
     a, b, out = (from_numpy(np.ones(n, np.float32)) for _ in range(3))
     repeats = max(1, 4_000_000 // n)
