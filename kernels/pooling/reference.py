@@ -22,7 +22,7 @@ def windows(h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive):
 def max_pool2d_forward(x, out, taps, rows, h, w, c, *geometry):
     kw = geometry[3]
     for oy, ox, ty, ys, tx, xs, _ in windows(h, w, *geometry[:11]):
-        window = x[:, :, ys][..., xs].reshape(*x.shape[:2], -1)
+        window = x[:, :, ys][..., xs].reshape(*x.shape[:2], ys.size * xs.size)
         codes = (ty[:, None] * kw + tx).ravel()
         if codes.size == 0:
             out[:, :, oy, ox] = -np.inf

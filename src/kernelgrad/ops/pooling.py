@@ -3,6 +3,17 @@
 from kernelgrad.core import Array, Function, channels_last, contiguous, empty, int32, int64, kernel
 from kernelgrad.core.views import squeeze, unsqueeze
 
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "max_pool1d",
+    "max_pool2d",
+]
+
 max_forward = kernel("max_pool2d_forward")
 max_backward = kernel("max_pool2d_backward")
 max_indices = kernel("max_pool2d_indices")
@@ -137,7 +148,7 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
 
 
 def adaptive_avg_pool2d(input, output_size):
-    """Mean over an even partition into windows: row y of the output covers rows floor(y H / OH) to ceil((y + 1) H / OH).
+    """Mean over an even partition into windows: output y covers rows floor(y H / OH) to ceil((y + 1) H / OH).
 
     Parameters
     ----------
@@ -161,7 +172,7 @@ def adaptive_avg_pool1d(input, output_size):
 
 
 def adaptive_max_pool2d(input, output_size, return_indices=False):
-    """Largest value over an even partition into windows. See `adaptive_avg_pool2d` for the windows, `max_pool2d` for the rest."""
+    """Largest value over an even partition into windows: those of `adaptive_avg_pool2d`. See `max_pool2d` for the rest."""
     op = "adaptive_max_pool2d"
     check(op, input, 2)
     return pooled(MaxPool2d, 2, input, adaptive(op, input, output_size, 2), bool(return_indices))
@@ -252,7 +263,8 @@ def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
         out.append(size)
     if min(out) < 1:
         raise RuntimeError(
-            f"{op}: Given input size: {tuple(x.shape[-dims - 1 :])}. Calculated output size: {tuple(out)}. Output size is too small"
+            f"{op}: Given input size: {tuple(x.shape[-dims - 1 :])}. Calculated output size: {tuple(out)}. "
+            "Output size is too small"
         )
     if dims == 1:
         out, kernel_size, stride, padding, dilation = (

@@ -1,0 +1,167 @@
+"""Cases of convolution. A shape is that of input and weight, with a bias of fitting size if True."""
+
+import kernelgrad as kg
+from kernelgrad import ops
+from kernelgrad.testing.case import OpCase
+
+PASSES = ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight")
+
+
+def _make(rng, shape):
+    x, weight, bias = shape
+    made = [rng.standard_normal(x), rng.standard_normal(weight) / weight[1] ** 0.5]
+    return (*made, rng.standard_normal(weight[0])) if bias else tuple(made)
+
+
+def _make_transposed(rng, shape):
+    x, weight, outputs = shape
+    made = [rng.standard_normal(x), rng.standard_normal(weight) / weight[0] ** 0.5]
+    return (*made, rng.standard_normal(outputs)) if outputs else tuple(made)
+
+
+def _flops(shape):
+    """Of stride 1 with padding that keeps the size."""
+    (n, _, h, w), (k, c, kh, kw), _ = shape
+    return 2 * n * h * w * k * c * kh * kw
+
+
+def _case(name, op="conv2d", make=_make, kernels=PASSES, grad=(0, 1, 2), flops=_flops, **options):
+    function = getattr(ops, op)
+    return OpCase(
+        name,
+        function,
+        torch=f"nn.functional.{op}",
+        make=make,
+        kernels=kernels,
+        grad=grad,
+        flops=flops,
+        arrays_moved=3,
+        **options,
+    )
+
+
+def _wrong(op, x, weight, message, bias=None, exception=RuntimeError, **options):
+    bias = None if bias is None else kg.ones(bias)
+    return (lambda: op(kg.ones(*x), kg.ones(*weight), bias, **options), exception, message)
+
+
+CASES = [
+    _case(
+        "conv2d",
+        shapes=[
+            ((1, 1, 1, 1), (1, 1, 1, 1), True),
+            ((2, 3, 7, 8), (5, 3, 3, 3), True),
+            ((3, 7, 8), (5, 3, 3, 2), False),
+            ((2, 17, 6, 9), (33, 17, 2, 3), True),
+            ((0, 3, 6, 6), (4, 3, 3, 3), True),
+        ],
+        kwargs=[{"padding": 1}, {"stride": (2, 3), "padding": (1, 2)}, {"dilation": (1, 2), "padding": (0, 2)}],
+        errors=[
+            _wrong(ops.conv2d, (1, 2, 5, 5), (4, 3, 3, 3), "to have 3 channels, but got 2"),
+            _wrong(ops.conv2d, (1, 3, 2, 5), (4, 3, 3, 3), r"Calculated padded input size per channel: \(2 x 5\)"),
+            _wrong(ops.conv2d, (3, 5), (4, 3, 3, 3), "Expected 3D"),
+            _wrong(ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "expected bias to be 1-dimensional with 4", bias=3),
+            _wrong(ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "non-positive stride", stride=0),
+            _wrong(ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "negative padding", padding=-1),
+            _wrong(ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "Invalid padding string", padding="half"),
+            _wrong(ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "'same' is not supported", padding="same", stride=2),
+            _wrong(ops.conv2d, (1, 4, 5, 5), (5, 2, 3, 3), "divisible by groups", groups=2),
+            _wrong(
+                ops.conv2d, (1, 3, 5, 5), (4, 3, 3, 3), "expected stride to be an int", exception=TypeError, stride=1.5
+            ),
+        ],
+    ),
+    _case(
+        "conv2d_3x3",  # Winograd where 16 channels and more come in and go out
+        shapes=[
+            ((2, 16, 4, 4), (16, 16, 3, 3), True),
+            ((1, 20, 9, 10), (33, 20, 3, 3), True),
+            ((3, 64, 7, 7), (48, 64, 3, 3), False),
+            ((1, 128, 14, 13), (16, 128, 3, 3), True),
+        ],
+        kwargs=[{"padding": 1}, {}, {"padding": (0, 2)}],
+        tolerance=4,
+        bench=[
+            ((64, 32, 14, 14), (64, 32, 3, 3), True),
+            ((64, 16, 32, 32), (16, 16, 3, 3), True),
+            ((64, 32, 16, 16), (32, 32, 3, 3), True),
+            ((64, 64, 8, 8), (64, 64, 3, 3), True),
+            ((16, 64, 56, 56), (64, 64, 3, 3), True),
+            ((16, 256, 14, 14), (256, 256, 3, 3), True),
+        ],
+    ),
+    _case(
+        "conv2d_first_layer",
+        shapes=[((5, 1, 28, 28), (32, 1, 3, 3), True), ((2, 3, 33, 31), (16, 3, 7, 7), True)],
+        kwargs=[{"padding": 1}, {"stride": 2, "padding": 3}],
+        tolerance=2,
+        bench=[((64, 1, 28, 28), (32, 1, 3, 3), True), ((64, 3, 32, 32), (16, 3, 3, 3), True)],
+    ),
+    _case(
+        "conv2d_long_sums",  # more than one part of the reduction, with and without gathering
+        shapes=[((1, 64, 10, 9), (34, 64, 3, 2), True), ((2, 200, 5, 5), (20, 200, 2, 2), True)],
+        kwargs=[{"stride": 2, "padding": 1}],
+        tolerance=2,
+    ),
+    _case(
+        "conv2d_1x1",
+        shapes=[((2, 64, 6, 5), (70, 64, 1, 1), True), ((1, 512, 3, 3), (40, 512, 1, 1), False)],
+        kwargs=[{}, {"stride": 2}],
+        tolerance=2,
+        bench=[((16, 64, 56, 56), (256, 64, 1, 1), True), ((16, 256, 56, 56), (64, 256, 1, 1), True)],
+    ),
+    _case(
+        "conv2d_same",
+        shapes=[((2, 4, 6, 7), (6, 4, 2, 4), True), ((4, 6, 7), (6, 4, 3, 3), False)],
+        kwargs=[{"padding": "same"}, {"padding": "same", "dilation": 2}],
+    ),
+    _case(
+        "conv2d_grouped",
+        shapes=[((2, 8, 7, 6), (12, 2, 3, 3), True)],
+        kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}],
+    ),
+    _case(
+        "conv2d_depthwise",
+        shapes=[((2, 18, 7, 9), (18, 1, 3, 3), True), ((1, 18, 5, 5), (18, 1, 5, 4), True)],
+        kwargs=[{"padding": 1, "groups": 18}, {"stride": 2, "padding": 2, "groups": 18, "dilation": (1, 2)}],
+        bench=[((16, 128, 56, 56), (128, 1, 3, 3), True)],
+    ),
+    _case(
+        "conv1d",
+        op="conv1d",
+        shapes=[((2, 3, 17), (5, 3, 3), True), ((3, 17), (5, 3, 4), False)],
+        kwargs=[{"padding": 1}, {"stride": 2, "padding": 3, "dilation": 2}, {"padding": "same"}],
+        flops=None,
+    ),
+    _case(
+        "conv_transpose2d",
+        op="conv_transpose2d",
+        make=_make_transposed,
+        kernels=("conv_transpose2d_forward", "conv2d_forward", "conv2d_backward_weight", "conv_backward_bias"),
+        shapes=[
+            ((2, 6, 5, 4), (6, 4, 3, 3), 4),
+            ((6, 5, 4), (6, 3, 2, 4), None),
+            ((1, 32, 4, 5), (32, 17, 3, 3), 17),
+        ],
+        kwargs=[
+            {"padding": 1},
+            {"stride": 2, "output_padding": 1},
+            {"stride": (1, 3), "dilation": 2, "padding": (1, 0)},
+        ],
+        tolerance=4,
+        errors=[
+            _wrong(ops.conv_transpose2d, (1, 3, 5, 5), (4, 3, 3, 3), "to have 4 channels, but got 3"),
+            _wrong(ops.conv_transpose2d, (1, 4, 5, 5), (4, 3, 3, 3), "output padding must be", output_padding=1),
+            _wrong(ops.conv_transpose2d, (1, 4, 1, 1), (4, 3, 1, 1), "Output size is too small", padding=1),
+        ],
+    ),
+    _case(
+        "conv_transpose1d",
+        op="conv_transpose1d",
+        make=_make_transposed,
+        kernels=("conv_transpose2d_forward",),
+        shapes=[((2, 4, 6), (4, 3, 3), 3)],
+        kwargs=[{"stride": 2, "padding": 1}],
+        flops=None,
+    ),
+]
