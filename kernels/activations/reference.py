@@ -1,5 +1,5 @@
-"""Definitions of the activations in plain NumPy. Saved arrays come first in backward: the output of relu, relu6, hardtanh,
-sigmoid and tanh, the input of the others."""
+"""Definitions of the activations in plain NumPy. Saved arrays come first in backward: the output of relu, relu6,
+hardtanh, sigmoid and tanh, the input of the others."""
 
 import math
 

@@ -188,3 +188,359 @@ def bitwise_or_forward(x, y, out, n, step_x, step_y):
 def bitwise_xor_forward(x, y, out, n, step_x, step_y):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         out[i] = x[i * step_x] ^ y[i * step_y]
+
+
+# ---- Functions of one operand; `v` is the saved element ----
+
+
+def exp_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.exp(x[i])
+
+
+def exp_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * y[i]
+
+
+def exp2_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.exp2(x[i])
+
+
+def exp2_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * y[i] * T(0.6931471805599453)
+
+
+def expm1_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.expm1(x[i])
+
+
+def expm1_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * (y[i] + T(1))
+
+
+def log_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.log(x[i])
+
+
+def log_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] / x[i]
+
+
+def log2_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.log2(x[i])
+
+
+def log2_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] / (x[i] * T(0.6931471805599453))
+
+
+def log10_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.log10(x[i])
+
+
+def log10_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] / (x[i] * T(2.302585092994046))
+
+
+def log1p_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.log1p(x[i])
+
+
+def log1p_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] / (x[i] + T(1))
+
+
+def sqrt_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.sqrt(x[i])
+
+
+def sqrt_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = y[i]
+        grad_x[i] = grad_out[i] / (v + v)
+
+
+def rsqrt_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = T(1) / math.sqrt(x[i])
+
+
+def rsqrt_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = y[i]
+        grad_x[i] = T(-0.5) * grad_out[i] * v * v * v
+
+
+def square_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        out[i] = v * v
+
+
+def square_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] * (v + v)
+
+
+def reciprocal_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = T(1) / x[i]
+
+
+def reciprocal_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = y[i]
+        grad_x[i] = -grad_out[i] * v * v
+
+
+def sin_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.sin(x[i])
+
+
+def sin_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * math.cos(x[i])
+
+
+def cos_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.cos(x[i])
+
+
+def cos_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = -grad_out[i] * math.sin(x[i])
+
+
+def tan_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.tan(x[i])
+
+
+def tan_backward(y, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = y[i]
+        grad_x[i] = grad_out[i] * (T(1) + v * v)
+
+
+def asin_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.asin(x[i])
+
+
+def asin_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] / math.sqrt((T(1) - v) * (T(1) + v))
+
+
+def acos_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.acos(x[i])
+
+
+def acos_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = -grad_out[i] / math.sqrt((T(1) - v) * (T(1) + v))
+
+
+def atan_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.atan(x[i])
+
+
+def atan_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] / (T(1) + v * v)
+
+
+def sinh_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.sinh(x[i])
+
+
+def sinh_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * math.cosh(x[i])
+
+
+def cosh_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.cosh(x[i])
+
+
+def cosh_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i] * math.sinh(x[i])
+
+
+def asinh_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.asinh(x[i])
+
+
+def asinh_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] / math.sqrt(v * v + T(1))
+
+
+def acosh_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.acosh(x[i])
+
+
+def acosh_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] / math.sqrt((v - T(1)) * (v + T(1)))
+
+
+def atanh_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.atanh(x[i])
+
+
+def atanh_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] / ((T(1) - v) * (T(1) + v))
+
+
+def erf_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.erf(x[i])
+
+
+def erf_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] * T(1.1283791670955126) * math.exp(-v * v)
+
+
+def erfc_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.erfc(x[i])
+
+
+def erfc_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = -grad_out[i] * T(1.1283791670955126) * math.exp(-v * v)
+
+
+def abs_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.fabs(x[i])
+
+
+def abs_backward(x, grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] if v > T(0) else -grad_out[i] if v < T(0) else T(0)
+
+
+def neg_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = -x[i]
+
+
+def neg_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = -grad_out[i]
+
+
+def sign_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        out[i] = T(1) if v > T(0) else T(-1) if v < T(0) else T(0)
+
+
+def sign_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = T(0)
+
+
+def floor_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.floor(x[i])
+
+
+def floor_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = T(0)
+
+
+def ceil_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.ceil(x[i])
+
+
+def ceil_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = T(0)
+
+
+def round_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.rint(x[i])
+
+
+def round_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = T(0)
+
+
+def trunc_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = math.trunc(x[i])
+
+
+def trunc_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = T(0)
+
+
+def frac_forward(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        out[i] = v - math.trunc(v)
+
+
+def frac_backward(grad_out, grad_x, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad_x[i] = grad_out[i]
+
+
+def clamp_forward(x, out, n, lo, hi):
+    lo = T(lo)
+    hi = T(hi)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        out[i] = lo if v < lo else hi if v > hi else v
+
+
+def clamp_backward(x, grad_out, grad_x, n, lo, hi):
+    lo = T(lo)
+    hi = T(hi)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        v = x[i]
+        grad_x[i] = grad_out[i] if lo <= v and v <= hi else T(0)

@@ -137,7 +137,7 @@ def where_forward(condition, x, y, out):
     out[...] = np.where(condition, x, y)
 
 
-# ---- Functions of one operand. Backward has the output of exp, exp2, expm1, sqrt, rsqrt, reciprocal, tan; the input of others ----
+# ---- Functions of one operand. Backward has the output of exp, exp2, expm1, sqrt, rsqrt, reciprocal and tan ----
 
 
 def erf(x, complement=False):
