@@ -1,4 +1,4 @@
-"""Convolution by definition: one sum per pass, over windows of a zero-padded input. Arrays are NCHW views, weights OIHW."""
+"""Convolution by definition: a sum over windows of a zero-padded input. Arrays are NCHW views, weights OIHW."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pooling by definition, one window at a time. Arrays are (N, C, H, W) views of any layout; `taps` says which tap won."""
+"""Pooling by definition, one window at a time. Arrays are NCHW views of any layout; `taps` says which tap won."""
 
 import numpy as np
 

@@ -24,8 +24,8 @@ method = AUTO
 def set_conv_precision(precision):
     """Choose how 3x3 convolutions in float32 round.
 
-    ``"default"``: Winograd F(4x4, 3x3) where it pays, 2-3 times as fast, with 2-6 times the rounding error of a plain sum
-    (relative L2 error up to 2e-6). ``"high"``: every convolution is a plain sum of products.
+    ``"default"``: Winograd F(4x4, 3x3) where it pays, 2-3 times as fast, with 2-6 times the rounding error of a plain
+    sum (relative L2 error up to 2e-6). ``"high"``: every convolution is a plain sum of products.
     """
     global method
     if precision not in ("default", "high"):
@@ -130,7 +130,9 @@ def bias_gradient(grad_out, grad_bias):
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """2-d cross-correlation: ``out[n, k, y, x] = bias[k] + sum over c, i, j of input[n, c, y s + i d - p, ...] weight[k, c, i, j]``.
+    """2-d cross-correlation, s = stride, p = padding, d = dilation::
+
+        out[n, k, y, x] = bias[k] + sum over c, i, j of input[n, c, y s + i d - p, x s + j d - p] weight[k, c, i, j]
 
     Parameters
     ----------
@@ -143,8 +145,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Returns
     -------
-    Tensor of shape (N, K, OH, OW) or (K, OH, OW) in NHWC memory, OH = (H + 2 p - d (kh - 1) - 1) // s + 1; a new array. Backward
-    keeps `input` (in NHWC memory) if `weight` wants a gradient, and `weight` if `input` wants one.
+    Tensor of shape (N, K, OH, OW) or (K, OH, OW) in NHWC memory, OH = (H + 2 p - d (kh - 1) - 1) // s + 1; a new array.
+    Backward keeps `input` (in NHWC memory) if `weight` wants a gradient, and `weight` if `input` wants one.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """1-d cross-correlation: `conv2d` with H = 1. input (N, C, L) or (C, L), weight (K, C / groups, k). See `conv2d`."""
+    """1-d cross-correlation: `conv2d` with H = 1. input (N, C, L) or (C, L), weight (K, C / groups, k)."""
     return convolve("conv1d", input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -182,8 +184,8 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
 
     Returns
     -------
-    Tensor of shape (N, K, OH, OW) or (K, OH, OW), OH = (H - 1) s - 2 p + d (kh - 1) + output_padding + 1, in NHWC memory.
-    Backward keeps `input` if `weight` wants a gradient, and `weight` if `input` wants one.
+    Tensor of shape (N, K, OH, OW) or (K, OH, OW), OH = (H - 1) s - 2 p + d (kh - 1) + output_padding + 1, in NHWC
+    memory. Backward keeps `input` if `weight` wants a gradient, and `weight` if `input` wants one.
 
     Raises
     ------
@@ -231,17 +233,20 @@ def check(op, input, weight, bias, groups, dims, transposed):
             )
         if array.dtype is not input.dtype:
             raise RuntimeError(
-                f"{op}: input type ({input.dtype}) and {name} type ({array.dtype}) should be the same; convert one with .to()"
+                f"{op}: input type ({input.dtype}) and {name} type ({array.dtype}) should be the same; "
+                "convert one with .to()"
             )
     batched = input.ndim == dims + 2
     if not batched and input.ndim != dims + 1:
         raise RuntimeError(
-            f"Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, but got input of size: {list(input.shape)}"
+            f"Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, "
+            f"but got input of size: {list(input.shape)}"
         )
     if weight.ndim != dims + 2:
         layout = "in channels, out channels / groups" if transposed else "out channels, in channels / groups"
         raise RuntimeError(
-            f"{op}: expected weight with {dims + 2} dimensions ({layout}, kernel), got weight of size {list(weight.shape)}"
+            f"{op}: expected weight with {dims + 2} dimensions ({layout}, kernel), "
+            f"got weight of size {list(weight.shape)}"
         )
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() <= 0:
         raise RuntimeError(f"{op}: non-positive groups is not supported, got groups={groups!r}")
@@ -254,14 +259,14 @@ def check(op, input, weight, bias, groups, dims, transposed):
         )
     if size[0] % groups or size[0] < groups:
         raise RuntimeError(
-            f"{op}: Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by groups there, "
-            f"but got weight of size {size} instead"
+            f"{op}: Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by "
+            f"groups there, but got weight of size {size} instead"
         )
     outs = size[1] * groups if transposed else size[0]
     if bias is not None and bias.shape != (outs,):
         raise RuntimeError(
-            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be 1-dimensional with "
-            f"{outs} elements, but got bias of size {list(bias.shape)} instead"
+            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be 1-dimensional "
+            f"with {outs} elements, but got bias of size {list(bias.shape)} instead"
         )
     if 0 in size:
         raise RuntimeError(f"{op}: weight of size {size} is empty; expected at least one channel and one tap")
@@ -269,7 +274,7 @@ def check(op, input, weight, bias, groups, dims, transposed):
 
 
 def apply(function, x, weight, bias, batched, dims, out, axes, groups):
-    """Run a 2-d Function on input of one or two dimensions, batched or not. axes: pairs of stride, padding, dilation."""
+    """Run a 2-d Function on input of one or two dimensions, batched or not. axes: stride, padding, dilation."""
     if not batched:
         x = unsqueeze(x, 0)
     if dims == 1:
@@ -317,15 +322,15 @@ def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dila
     padding, extra = numbers(op, "padding", padding, dims, 0), numbers(op, "output_padding", output_padding, dims, 0)
     if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise RuntimeError(
-            f"{op}: output padding must be smaller than either stride or dilation, but got output_padding={tuple(extra)}, "
-            f"stride={tuple(stride)}, dilation={tuple(dilation)}"
+            f"{op}: output padding must be smaller than either stride or dilation, but got "
+            f"output_padding={tuple(extra)}, stride={tuple(stride)}, dilation={tuple(dilation)}"
         )
     size, kernel_size = x.shape[-dims:], weight.shape[2:]
     axes = zip(size, stride, padding, dilation, kernel_size, extra, strict=True)
     out = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in axes]
     if min(out) < 1:
         raise RuntimeError(
-            f"{op}: Given input size per channel: {list(size)}. Calculated output size per channel: {out}. Output size is too small; "
-            "use less padding"
+            f"{op}: Given input size per channel: {list(size)}. Calculated output size per channel: {out}. "
+            "Output size is too small; use less padding"
         )
     return apply(ConvTranspose2d, x, weight, bias, batched, dims, out, [stride, padding, dilation], groups)

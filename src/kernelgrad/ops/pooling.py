@@ -1,4 +1,4 @@
-"""Pooling. Axes: N batch, C channels, H W space. Outputs and gradients keep the memory layout of the input, NHWC or NCHW."""
+"""Pooling. Axes: N batch, C channels, H W space. Outputs and gradients keep the input's memory layout, NHWC or NCHW."""
 
 from kernelgrad.core import Array, Function, channels_last, contiguous, empty, int32, int64, kernel
 from kernelgrad.core.views import squeeze, unsqueeze
@@ -88,19 +88,19 @@ class AvgPool2d(Function):
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """Largest value of each window: ``out[n, c, y, x] = max over i, j of input[n, c, y s + i d - p, ...]``, padding as -inf.
+    """Largest value of each window: ``out[n, c, y, x] = max over i, j of input[n, c, y s + i d - p, x s + j d - p]``.
 
     Parameters
     ----------
     input : Tensor of shape (N, C, H, W) or (C, H, W), any real dtype, NHWC or NCHW memory
-    kernel_size, stride, padding, dilation : int or pair of ints; stride defaults to kernel_size
+    kernel_size, stride, padding, dilation : int or pair of ints; stride defaults to kernel_size. Padding counts as -inf.
     ceil_mode : let windows hang over the far edge, as long as they start on the image or the padding before it
     return_indices : also return where each maximum is, as int64 flat indices y W + x into the plane
 
     Returns
     -------
-    Tensor of shape (N, C, OH, OW) or (C, OH, OW) in the layout of `input`; with the indices behind it if asked for. A nan in a
-    window wins, of equal values the first. Backward keeps one int32 per output.
+    Tensor of shape (N, C, OH, OW) or (C, OH, OW) in the layout of `input`; with the indices behind it if asked for.
+    A nan in a window wins, of equal values the first. Backward keeps one int32 per output.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def adaptive_avg_pool1d(input, output_size):
 
 
 def adaptive_max_pool2d(input, output_size, return_indices=False):
-    """Largest value over an even partition into windows: those of `adaptive_avg_pool2d`. See `max_pool2d` for the rest."""
+    """Largest value of each of the windows of `adaptive_avg_pool2d`. See `max_pool2d` for the rest."""
     op = "adaptive_max_pool2d"
     check(op, input, 2)
     return pooled(MaxPool2d, 2, input, adaptive(op, input, output_size, 2), bool(return_indices))
