@@ -376,6 +376,14 @@ cdef int merge(Loop *l) noexcept:
     return 0
 
 
+cdef Array some_matrices(Array x, int64_t offset, int64_t batch, int64_t batch_step, int64_t rows, int64_t row, int64_t columns, int64_t column):
+    cdef int64_t dims[3]
+    cdef int64_t strides[3]
+    dims[0], dims[1], dims[2] = batch, rows, columns
+    strides[0], strides[1], strides[2] = batch_step, row, column
+    return view_of(x, 3, dims, strides, offset)
+
+
 cdef int run_batches(Matrices *p, Loop *l, Array a, Array b, Array c) except -1:
     """The innermost batch dimension in the kernel, the others here."""
     cdef int64_t at[8]
@@ -399,8 +407,9 @@ cdef int run_batches(Matrices *p, Loop *l, Array a, Array b, Array c) except -1:
             offset[j] = 0
             for i in range(last):
                 offset[j] += at[i] * l.steps[j][i]
-        gemm(p, view_of(a, 0, NULL, NULL, offset[0]), view_of(b, 0, NULL, NULL, offset[1]), None, None,
-             view_of(c, 0, NULL, NULL, offset[2]), 0, 1, 0)
+        gemm(p, some_matrices(a, offset[0], p.batch, p.a_batch, p.m, p.a_row, p.k, p.a_col),
+             some_matrices(b, offset[1], p.batch, p.b_batch, p.k, p.b_row, p.n, p.b_col), None, None,
+             some_matrices(c, offset[2], p.batch, p.c_batch, p.m, p.c_row, p.n, 1), 0, 1, 0)
         i = last - 1
         while i >= 0:
             at[i] += 1
