@@ -140,7 +140,7 @@ def step_group(Kernel kernel, optimizer, dict group, state, tuple names, bint co
         for i in range(n):
             p = <Array>params[i]
             g = <Array>p.grad_
-            if g is None or p.size == 0:
+            if g is None:
                 continue
             if p.code != FLOAT32 and p.code != FLOAT64:
                 raise NotImplementedError(f"{type(optimizer).__name__}: parameters of {p.dtype} are not supported; keep them in float32")
@@ -169,6 +169,8 @@ def step_group(Kernel kernel, optimizer, dict group, state, tuple names, bint co
                     scalars[k] = (<tuple>c_scalars)[k]
                 scalars[0] *= grad_scale
                 last = t
+            if p.size == 0:
+                continue
             objects[0] = <void *>p
             objects[1] = <void *>g
             for k in range(n_states):

@@ -123,8 +123,7 @@ class NAdam(FusedOptimizer):
         lr, weight_decay, decay = float(group["lr"]), group["weight_decay"], group["momentum_decay"]
         mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * decay))
         mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * decay))
-        state["mu_product"].fill_(state["mu_product"].item() * mu)
-        product = state["mu_product"].item()
+        product = state["mu_product"].mul_(mu).item()
         shrink = 1.0
         if group["decoupled_weight_decay"]:
             shrink, weight_decay = 1.0 - lr * weight_decay, 0.0

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 
 from kernelgrad.core import no_grad
+from kernelgrad.core.stepper import scale_all, squared_norm
 from kernelgrad.ops.creation import tensor
 from kernelgrad.ops.shape import stack
 from kernelgrad.tensor import Tensor
@@ -25,7 +26,10 @@ def get_total_norm(
     norm_type = float(norm_type)
     if not tensors:
         return tensor(0.0)
-    total = _vector_norm(stack([_vector_norm(each, norm_type) for each in tensors]), norm_type)
+    if norm_type == 2.0:
+        total = tensor(math.sqrt(squared_norm(tensors)), device=tensors[0].device)
+    else:
+        total = _vector_norm(stack([_vector_norm(each, norm_type) for each in tensors]), norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
@@ -55,9 +59,8 @@ def clip_grads_with_norm_(
     grads = _grads(parameters)
     if not grads:
         return
-    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(factor)
+    total = float(total_norm)
+    scale_all(grads, float(max_norm) / (total + 1e-6) if total + 1e-6 > max_norm or math.isnan(total) else 1.0)
 
 
 @no_grad()
