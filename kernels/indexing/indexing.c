@@ -12,11 +12,11 @@
                                        int64_t start, int64_t stop) {                                    \
         const type *index = arrays[0];                                                                   \
         int64_t *out = arrays[1], *bad = arrays[2], wrong = 0;                                           \
-        const int64_t size = sizes[1];                                                                   \
+        const int64_t size = sizes[1], wrap = sizes[2] ? size : 0;                                                                   \
         (void)scalars;                                                                                   \
         for (int64_t i = start; i < stop; i++) {                                                         \
             int64_t k = index[i];                                                                        \
-            k += k < 0 ? size : 0;                                                                       \
+            k += k < 0 ? wrap : 0;                                                                       \
             wrong |= (uint64_t)k >= (uint64_t)size;                                                      \
             out[i] = k;                                                                                  \
         }                                                                                                \

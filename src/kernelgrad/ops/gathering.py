@@ -41,15 +41,16 @@ _scatter_add = kernel("scatter_add_forward")
 _triangle = kernel("triangle_forward")
 
 
-def checked_index(index, size, device="cpu", dim=0):
-    """`index` (int64 or int32) contiguous, as int64 in 0 .. size-1, on `device`; IndexError if one is outside [-size, size)."""
+def checked_index(index, size, device="cpu", dim=0, wrap=False):
+    """`index` (int64 or int32) contiguous, as int64 in 0 .. size-1, on `device`; IndexError if one is outside. With `wrap`,
+    negative ones count from the end."""
     if index.dtype is not int64 and index.dtype is not int32:
         if index.dtype.is_floating_point or index.dtype is not uint8:
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}")
         index = from_numpy(index.numpy().astype(np.int64))
     index = plain_contiguous(move(index, "cpu"))
     out, bad = empty(index.shape, int64), empty((1,), int64)
-    _normalize((index, out, bad), (index.numel(), size))
+    _normalize((index, out, bad), (index.numel(), size, wrap))
     at = bad.item()
     if at >= 0:
         value = index.numpy().reshape(-1)[at]
@@ -105,7 +106,7 @@ def index_select(input, dim, index):
     ----------
     input : Tensor of shape (.., n, ..)
     dim : int
-    index : Tensor of shape (m,), int64 or int32, values in [-n, n)
+    index : Tensor of shape (m,), int64 or int32, values in [0, n)
 
     Returns
     -------

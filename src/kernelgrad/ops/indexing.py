@@ -33,7 +33,7 @@ from kernelgrad.core import (
 )
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import contiguous, expand, index_basic, normalize_dim, permute, reshape
-from kernelgrad.ops.gathering import TakeRows, _copied, checked_index, index_add, index_select, scatter, scatter_add
+from kernelgrad.ops.gathering import TakeRows, _copied, checked_index, index_add, scatter, scatter_add
 
 __all__ = [
     "argwhere", "getitem", "index_add_", "index_copy", "index_copy_", "index_fill", "index_fill_", "index_put", "index_put_", "masked_fill",
@@ -146,8 +146,8 @@ def flat_positions(shape, advanced):
     dims = list(advanced)
     if len(dims) == 1:
         index = advanced[dims[0]]
-        return checked_index(index, shape[dims[0]], dim=dims[0]), index.shape
-    checked = [as_numpy(checked_index(advanced[d], shape[d], dim=d)) for d in dims]
+        return checked_index(index, shape[dims[0]], dim=dims[0], wrap=True), index.shape
+    checked = [as_numpy(checked_index(advanced[d], shape[d], dim=d, wrap=True)) for d in dims]
     try:
         common = np.broadcast_shapes(*(a.shape for a in checked))
     except ValueError:
@@ -274,7 +274,7 @@ def put_at(v, advanced, value):
     if v.is_cuda:
         raise NotImplementedError("setitem: index tensors and masks on a cuda tensor are not supported; use torch-style where() or scatter()")
     dims = list(advanced)
-    arrays = {d: as_numpy(checked_index(advanced[d], v.shape[d], dim=d)) for d in dims}
+    arrays = {d: as_numpy(checked_index(advanced[d], v.shape[d], dim=d, wrap=True)) for d in dims}
     try:
         common = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     except ValueError:
@@ -410,7 +410,8 @@ def index_fill(input, dim, index, value):
 
 def take(input, index):
     """Elements of the flattened `input` at `index`, in the shape of `index`."""
-    return reshape(index_select(reshape(input, (-1,)), 0, reshape(index, (-1,))), index.shape)
+    flat = reshape(input, (-1,))
+    return reshape(getitem(flat, reshape(index, (-1,))), index.shape)
 
 
 def index_copy(input, dim, index, source):
