@@ -1,5 +1,7 @@
 """kernelgrad: deep learning on compiled kernels that you can read, with PyTorch's names."""
 
+import importlib
+
 from kernelgrad import autograd, core, cuda, ops
 from kernelgrad.core import (
     available_levels,
@@ -46,3 +48,20 @@ def is_tensor(obj):
 def is_floating_point(input):
     """Whether a tensor's dtype is a floating one."""
     return input.dtype.is_floating_point
+
+
+_LATER = {"save": "serialization", "load": "serialization", "Trainer": "training", "History": "training"}
+_MODULES = ("data", "nn", "optim", "serialization", "testing", "training", "utils")
+
+
+def __getattr__(name):  # what is above the tensors loads when first used: `import kernelgrad` stays quick
+    if name in _MODULES:
+        return importlib.import_module(f"kernelgrad.{name}")
+    if name in _LATER:
+        globals()[name] = getattr(importlib.import_module(f"kernelgrad.{_LATER[name]}"), name)
+        return globals()[name]
+    raise AttributeError(f"module 'kernelgrad' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER, *_MODULES})
