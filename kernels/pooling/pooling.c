@@ -4,58 +4,7 @@
  * A window is rows y0 .. y1-1 and columns x0 .. x1-1 of taps, `dilation` apart, cut to the image. Backward takes the
  * rows of grad_x as work items and gathers from the windows that cover them, so that no two threads write the same
  * pixel. */
-#include "runtime/kernel.h"
-#include "vec/vec.h"
-
-/* sizes: rows (outputs: N OH forward, N H backward), H, W, C, OH, OW, kernel, stride, padding, dilation, adaptive, then
- * what is special. */
-typedef struct {
-    int64_t H, W, C, OH, OW, kernel[2], stride[2], padding[2], dilation[2], adaptive;
-    const int64_t *rest;
-} pool_shape;
-
-static pool_shape shape_of(const int64_t *z) {
-    return (pool_shape){z[1],         z[2],           z[3],           z[4],  z[5],  {z[6], z[7]},
-                        {z[8], z[9]}, {z[10], z[11]}, {z[12], z[13]}, z[14], z + 15};
-}
-
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* One axis of a window: tap t is input start + t dilation; taps first .. last-1 lie on the image. */
-typedef struct {
-    int64_t start, first, last, padded; /* padded: taps that lie on the image or its padding */
-} span;
-
-static inline span span_of(const pool_shape *s, int axis, int64_t output) {
-    int64_t size = axis ? s->W : s->H, outputs = axis ? s->OW : s->OH;
-    if (s->adaptive) { /* floor(i size / outputs) .. ceil((i + 1) size / outputs) */
-        int64_t start = output * size / outputs, end = ((output + 1) * size + outputs - 1) / outputs;
-        return (span){start, 0, end - start, end - start};
-    }
-    int64_t d = s->dilation[axis], start = output * s->stride[axis] - s->padding[axis];
-    int64_t first = start < 0 ? (-start + d - 1) / d : 0, last = start < size ? (size - start + d - 1) / d : 0;
-    return (span){start, first, most(least(last, s->kernel[axis]), first),
-                  least(s->kernel[axis], size + s->padding[axis] - start)};
-}
-
-/* Outputs whose window may cover input `at`: from .. to-1. */
-static inline void covering(const pool_shape *s, int axis, int64_t at, int64_t *from, int64_t *to) {
-    int64_t size = axis ? s->W : s->H, outputs = axis ? s->OW : s->OH;
-    if (s->adaptive) {
-        *from = at * outputs / size, *to = ((at + 1) * outputs + size - 1) / size;
-        return;
-    }
-    int64_t stride = s->stride[axis], high = at + s->padding[axis],
-            low = high - (s->kernel[axis] - 1) * s->dilation[axis];
-    *from = low > 0 ? (low + stride - 1) / stride : 0, *to = least(outputs, high / stride + 1);
-}
-
-/* Which tap of the window meets input `at`, or -1. */
-static inline int64_t tap_at(const pool_shape *s, int axis, span window, int64_t at) {
-    int64_t d = s->adaptive ? 1 : s->dilation[axis], distance = at - window.start;
-    return distance < 0 || distance % d != 0 || distance / d >= window.last ? -1 : distance / d;
-}
+#include "pooling/pooling.h"
 
 /* ---- Maximum ---- */
 
@@ -80,22 +29,6 @@ static inline __attribute__((always_inline)) void max_window(const float *corner
     }
 }
 
-static inline __attribute__((always_inline)) void max_pixel(const float *corner, int64_t rows, int64_t columns,
-                                                            int64_t row, int64_t column, int64_t tap0, int64_t tap_row,
-                                                            float *out, int32_t *taps) {
-    float best = *corner;
-    int64_t at = tap0;
-    for (int64_t y = 0; y < rows; y++)
-        for (int64_t x = 0; x < columns; x++) {
-            float v = corner[y * row + x * column];
-            int better = (v > best) | (v != v);
-            best = better ? v : best;
-            at = better ? tap0 + y * tap_row + x : at;
-        }
-    *out = best;
-    if (taps) *taps = (int32_t)at;
-}
-
 /* out[n, y, x, c] = max over the window; taps (optional, int32) = which tap it was, tap_y kw + tap_x. */
 static void max_pool2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                int64_t stop) {
@@ -108,6 +41,10 @@ static void max_pool2d_forward(void *const *arrays, const int64_t *sizes, const 
     for (int64_t i = start; i < stop; i++) {
         span v = span_of(&s, 0, i % s.OH);
         const float *image = x + i / s.OH * s.H * s.W * s.C;
+        if (s.C == 1 && !s.adaptive) {
+            KG_NAME(pool_max_row)(&s, v, image, out + i * s.OW, taps ? taps + i * s.OW : NULL);
+            continue;
+        }
         for (int64_t j = 0; j < s.OW; j++) {
             span h = span_of(&s, 1, j);
             int64_t to = (i * s.OW + j) * s.C, rows = v.last - v.first, columns = h.last - h.first;
@@ -117,11 +54,6 @@ static void max_pool2d_forward(void *const *arrays, const int64_t *sizes, const 
             if (rows == 0 || columns == 0) { /* dilated past the image on both sides */
                 for (int64_t c = 0; c < s.C; c++) out[to + c] = -INFINITY;
                 if (t) memset(t, 0xff, sizeof *t * s.C);
-            } else if (s.C == 1) {
-                if (rows == 2 && columns == 2)
-                    max_pixel(corner, 2, 2, row, column, tap0, tap_row, out + to, t);
-                else
-                    max_pixel(corner, rows, columns, row, column, tap0, tap_row, out + to, t);
             } else if (rows == 2 && columns == 2)
                 max_window(corner, 2, 2, row, column, tap0, tap_row, s.C, out + to, t);
             else
@@ -150,15 +82,15 @@ static void max_pool2d_backward(void *const *arrays, const int64_t *sizes, const
         for (int64_t oy = from; oy < to; oy++) {
             int64_t tap_y = tap_at(&s, 0, span_of(&s, 0, oy), i % s.H);
             if (tap_y < 0) continue;
+            if (s.C == 1 && !s.adaptive) {
+                int64_t source = (n * s.OH + oy) * s.OW;
+                KG_NAME(pool_max_row_backward)(&s, tap_y, grad_out + source, taps + source, line);
+                continue;
+            }
             for (int64_t ox = 0; ox < s.OW; ox++) {
                 span h = span_of(&s, 1, ox);
                 int64_t source = ((n * s.OH + oy) * s.OW + ox) * s.C, tap0 = tap_y * s.kernel[1];
                 float *pixel = line + h.start * s.C;
-                if (s.C == 1) {
-                    int64_t tap = taps[source] - tap0;
-                    if (tap >= h.first && tap < h.last) pixel[tap * column] += grad_out[source];
-                    continue;
-                }
                 for (int64_t c = 0; c < s.C; c += VEC_LANES) {
                     int64_t left = s.C - c;
                     vec_f32 g = vec_load(grad_out + source + c, left);
@@ -194,13 +126,6 @@ static void max_pool2d_indices(void *const *arrays, const int64_t *sizes, const 
 
 /* ---- Average ---- */
 
-/* rest: count_include_pad, divisor_override (0: none). */
-static inline float divisor(const pool_shape *s, span v, span h) {
-    if (!s->adaptive && s->rest[1]) return (float)s->rest[1];
-    if (!s->adaptive && s->rest[0]) return (float)(v.padded * h.padded);
-    return (float)((v.last - v.first) * (h.last - h.first));
-}
-
 /* Sum of n neighbours, in 16 lanes. */
 static inline float sum_run(const float *p, int64_t n) {
     float sum = 0;
@@ -223,6 +148,10 @@ static void avg_pool2d_forward(void *const *arrays, const int64_t *sizes, const 
     for (int64_t i = start; i < stop; i++) {
         span v = span_of(&s, 0, i % s.OH);
         const float *image = x + (i / s.OH * s.H + v.start + v.first) * s.W * s.C;
+        if (s.C == 1 && !s.adaptive && s.OW >= 4) {
+            KG_NAME(pool_avg_row)(&s, v, image, out + i * s.OW);
+            continue;
+        }
         for (int64_t j = 0; j < s.OW; j++) {
             span h = span_of(&s, 1, j);
             int64_t rows = v.last - v.first, columns = h.last - h.first;
@@ -263,6 +192,10 @@ static void avg_pool2d_backward(void *const *arrays, const int64_t *sizes, const
         for (int64_t oy = from; oy < to; oy++) {
             span v = span_of(&s, 0, oy);
             if (tap_at(&s, 0, v, i % s.H) < 0) continue;
+            if (s.C == 1 && !s.adaptive) {
+                KG_NAME(pool_avg_row_backward)(&s, v, grad_out + (n * s.OH + oy) * s.OW, line);
+                continue;
+            }
             for (int64_t ox = 0; ox < s.OW; ox++) {
                 span h = span_of(&s, 1, ox);
                 const float *g = grad_out + ((n * s.OH + oy) * s.OW + ox) * s.C;

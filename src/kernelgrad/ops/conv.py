@@ -265,8 +265,8 @@ def check(op, input, weight, bias, groups, dims, transposed):
     outs = size[1] * groups if transposed else size[0]
     if bias is not None and bias.shape != (outs,):
         raise RuntimeError(
-            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be 1-dimensional "
-            f"with {outs} elements, but got bias of size {list(bias.shape)} instead"
+            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be "
+            f"1-dimensional with {outs} elements, but got bias of size {list(bias.shape)} instead"
         )
     if 0 in size:
         raise RuntimeError(f"{op}: weight of size {size} is empty; expected at least one channel and one tap")

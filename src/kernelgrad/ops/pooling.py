@@ -93,7 +93,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     Parameters
     ----------
     input : Tensor of shape (N, C, H, W) or (C, H, W), any real dtype, NHWC or NCHW memory
-    kernel_size, stride, padding, dilation : int or pair of ints; stride defaults to kernel_size. Padding counts as -inf.
+    kernel_size, stride, padding, dilation : int or pair of ints; stride defaults to kernel_size; padding counts as -inf
     ceil_mode : let windows hang over the far edge, as long as they start on the image or the padding before it
     return_indices : also return where each maximum is, as int64 flat indices y W + x into the plane
 

@@ -112,8 +112,17 @@ CASES = [
     ),
     _case(
         "conv2d_same",
-        shapes=[((2, 4, 6, 7), (6, 4, 2, 4), True), ((4, 6, 7), (6, 4, 3, 3), False)],
+        shapes=[((2, 4, 6, 7), (6, 4, 1, 3), True), ((4, 6, 7), (6, 4, 3, 5), False)],
         kwargs=[{"padding": "same"}, {"padding": "same", "dilation": 2}],
+    ),
+    OpCase(  # PyTorch warns of these
+        "conv2d_same_even",
+        ops.conv2d,
+        make=_make,
+        shapes=[((2, 4, 6, 7), (6, 4, 2, 4), True)],
+        kwargs=[{"padding": "same"}],
+        kernels=PASSES,
+        grad=(0, 1, 2),
     ),
     _case(
         "conv2d_grouped",
@@ -129,7 +138,7 @@ CASES = [
     _case(
         "conv1d",
         op="conv1d",
-        shapes=[((2, 3, 17), (5, 3, 3), True), ((3, 17), (5, 3, 4), False)],
+        shapes=[((2, 3, 17), (5, 3, 3), True), ((3, 17), (5, 3, 5), False)],
         kwargs=[{"padding": 1}, {"stride": 2, "padding": 3, "dilation": 2}, {"padding": "same"}],
         flops=None,
     ),
