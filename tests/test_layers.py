@@ -124,7 +124,7 @@ LAYERS = [
     ("Embedding", (10, 4), {"padding_idx": -2}, [integers(30, below=10)]),
     ("Embedding", (10, 4), {"scale_grad_by_freq": True}, [integers(30, below=10)]),
     # ---- activations ----
-    ("ReLU", (), {}, [normal(3, 17)]),
+    ("ReLU", (), {}, [lambda rng: rng.standard_normal((3, 17)).round(1) * 5]),  # with zeros
     ("ReLU6", (), {}, [lambda rng: 6 * rng.standard_normal((3, 17))]),
     ("SELU", (), {}, [normal(3, 17)]),
     ("SiLU", (), {}, [normal(3, 17)]),
@@ -137,6 +137,7 @@ LAYERS = [
     ("Hardtanh", (-0.5, 0.8), {}, [normal(3, 17)]),
     ("Threshold", (0.1, 20.0), {}, [normal(3, 17)]),
     ("PReLU", (), {}, [normal(3, 17)]),
+    ("PReLU", (), {}, [lambda rng: np.zeros((3, 2))]),  # the slope at 0 is that of the left
     ("PReLU", (4,), {"init": 0.1}, [normal(3, 4, 5)]),
     ("Sigmoid", (), {}, [normal(3, 17)]),
     ("Tanh", (), {}, [normal(3, 17)]),

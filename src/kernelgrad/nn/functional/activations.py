@@ -7,6 +7,7 @@ from typing import Any
 from kernelgrad.core import INPUT, is_grad_enabled
 from kernelgrad.ops import activations as ops
 from kernelgrad.ops.creation import zeros_like
+from kernelgrad.ops.elementwise import where
 from kernelgrad.ops.random import rand_like
 from kernelgrad.ops.softmax import softmax
 from kernelgrad.tensor import Tensor
@@ -26,7 +27,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """``min(max(x, 0), 6)``."""
-    return hardtanh(input, 0.0, 6.0, inplace)
+    return _overwrite(ops.relu6, input) if inplace else ops.relu6(input)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -109,7 +110,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
                 f"and channel size = {channels}."
             )
         weight = weight.reshape(channels, *[1] * (input.ndim - 2))
-    return ops.relu(input) - weight * ops.relu(-input)
+    return where(input > 0, input, weight * input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
