@@ -16,59 +16,16 @@ from kernelgrad.core import (
     uint8,
 )
 from kernelgrad.core import cast as convert
+from kernelgrad.core.losses import REDUCTIONS, CrossEntropy, PointwiseLoss
 from kernelgrad.core.views import expand
-from kernelgrad.ops.layouts import as_block, as_flat, check_tensor, dense, like, viewed
+from kernelgrad.ops.layouts import as_block, check_tensor, like, viewed
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss", "mse_loss",
     "nll_loss", "smooth_l1_loss",
 ]  # fmt: skip
 
-REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 NONE = 0
-POINTWISE = (
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div",
-)  # fmt: skip
-FORWARD = {name: kernel(f"{name}_forward") for name in POINTWISE}
-BACKWARD = {name: kernel(f"{name}_backward") for name in POINTWISE}
-# By the target: the first four are symmetric, so input and target change places.
-BACKWARD_TARGET = {name: kernel(f"{name}_backward_target") for name in POINTWISE[4:]}
-
-
-class Pointwise(Function):
-    """Keeps input and target (and weights). extra: weight arrays or None, in the kernel's order; sizes and scalars follow n, reduction."""
-
-    @staticmethod
-    def forward(ctx, input, target, name, reduction, extra, sizes, scalars):
-        input = dense(input)
-        target, extra = like(target, input), [None if w is None else like(w, input) for w in extra]
-        out = empty_like(input) if reduction == NONE else empty((), input.dtype, input.device)
-        sizes = (input.numel(), reduction, *sizes)
-        FORWARD[name]((*flat(input, target, *extra), as_flat(out)), sizes, scalars)
-        ctx.save_for_backward(input, target, *extra)
-        ctx.name, ctx.sizes, ctx.scalars = name, sizes, scalars
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        input, target, *extra = ctx.saved_tensors
-        grad_out = like(grad_out, input) if ctx.sizes[1] == NONE else grad_out
-        grad_input = grad_target = None
-        name = ctx.name
-        if ctx.needs_input_grad[0]:
-            grad_input = empty_like(input)
-            BACKWARD[name](flat(input, target, *extra, grad_out, grad_input), ctx.sizes, ctx.scalars)
-        if ctx.needs_input_grad[1]:
-            grad_target = empty_like(input)
-            if name in BACKWARD_TARGET:
-                BACKWARD_TARGET[name](flat(input, target, *extra, grad_out, grad_target), ctx.sizes, ctx.scalars)
-            else:
-                BACKWARD[name](flat(target, input, grad_out, grad_target), ctx.sizes, ctx.scalars)
-        return grad_input, grad_target, None, None, None, None, None
-
-
-def flat(*arrays):
-    return tuple(None if x is None else as_flat(x) for x in arrays)
 
 
 def read_reduction(reduction, size_average=None, reduce=None):
@@ -139,11 +96,7 @@ def spread_weight(name, weight, model, label="weight"):
     return expand(convert(weight, model.dtype), model.shape)
 
 
-def pointwise(name, input, target, reduction, extra=(), sizes=(), scalars=()):
-    return Pointwise.apply(input, target, name, reduction, extra, sizes, scalars)
-
-
-def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+def _mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """``(input - target)^2``, its mean or its sum.
 
     Parameters
@@ -166,9 +119,12 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     return _regression("mse_loss", input, target, size_average, reduce, reduction, weight)
 
 
-def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+def _l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """``|input - target|``, its mean or its sum; otherwise as `mse_loss`. The slope at 0 is 0."""
     return _regression("l1_loss", input, target, size_average, reduce, reduction, weight)
+
+
+mse_loss, l1_loss = PointwiseLoss("mse_loss", general=_mse_loss), PointwiseLoss("l1_loss", general=_l1_loss)
 
 
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
@@ -191,12 +147,12 @@ def _regression(name, input, target, size_average, reduce, reduction, weight, sc
     mode = read_reduction(reduction, size_average, reduce)
     input, target = broadcast_pair(name, *common_dtype(name, input, target))
     if weight is None:
-        return pointwise(name, input, target, mode, (), (), scalars)
+        return LOSSES[name].run(input, target, mode, (), (), scalars)
     from kernelgrad.ops.elementwise import div, mul
     from kernelgrad.ops.reduction import sum
 
     weight = expand(weight, input.shape)
-    losses = mul(pointwise(name, input, target, NONE, (), (), scalars), weight)
+    losses = mul(LOSSES[name].run(input, target, NONE, (), (), scalars), weight)
     if mode == NONE:
         return losses
     return sum(losses) if mode == REDUCTIONS["sum"] else div(sum(losses), sum(weight))
@@ -221,23 +177,24 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     mode = read_reduction(reduction, size_average, reduce)
     input, target = common_dtype("binary_cross_entropy", input, target)
     same_shape("binary_cross_entropy", input, target)
-    check_probabilities(input)
+    check_probabilities(input=input, target=target)
     weight = spread_weight("binary_cross_entropy", weight, input)
-    return pointwise("binary_cross_entropy", input, target, mode, (weight,), (weight is not None,))
+    return LOSSES["binary_cross_entropy"].run(input, target, mode, (weight,), (weight is not None,))
 
 
-def check_probabilities(input):
+def check_probabilities(**arrays):
     from kernelgrad.ops.reduction import amax, amin
 
-    if input.numel() == 0:
-        return
-    with no_grad():
-        least, most = amin(input).item(), amax(input).item()
-    if least < 0 or most > 1:
-        raise RuntimeError(
-            f"binary_cross_entropy: all elements of input should be between 0 and 1, got {least:g} to {most:g}; "
-            "apply sigmoid, or use binary_cross_entropy_with_logits"
-        )
+    for label, x in arrays.items():
+        if x.numel() == 0:
+            continue
+        with no_grad():
+            least, most = amin(x).item(), amax(x).item()
+        if least < 0 or most > 1:
+            raise RuntimeError(
+                f"binary_cross_entropy: all elements of {label} should be between 0 and 1, got {least:g} to {most:g}; "
+                "apply sigmoid, or use binary_cross_entropy_with_logits"
+            )
 
 
 def binary_cross_entropy_with_logits(
@@ -262,7 +219,7 @@ def binary_cross_entropy_with_logits(
     input, target = common_dtype(name, input, target)
     same_shape(name, input, target)
     weight, positive = spread_weight(name, weight, input), spread_weight(name, pos_weight, input, "pos_weight")
-    return pointwise(name, input, target, mode, (weight, positive), (weight is not None, positive is not None))
+    return LOSSES[name].run(input, target, mode, (weight, positive), (weight is not None, positive is not None))
 
 
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
@@ -272,7 +229,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     batch = reduction == "batchmean"
     mode = REDUCTIONS["sum"] if batch else read_reduction(reduction, size_average, reduce)
     input, target = broadcast_pair("kl_div", *common_dtype("kl_div", input, target))
-    out = pointwise("kl_div", input, target, mode, (), (bool(log_target),))
+    out = LOSSES["kl_div"].run(input, target, mode, (), (bool(log_target),))
     if batch and input.ndim:
         from kernelgrad.ops.elementwise import div
 
@@ -280,9 +237,15 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     return out
 
 
+LOSSES = {"mse_loss": mse_loss, "l1_loss": l1_loss}
+for _function in (smooth_l1_loss, huber_loss):
+    LOSSES[_function.__name__] = PointwiseLoss(_function.__name__, general=_function)
+for _function in (binary_cross_entropy, binary_cross_entropy_with_logits, kl_div):
+    LOSSES[_function.__name__] = PointwiseLoss(_function.__name__, symmetric=False, general=_function)
+
+
 # ---- Classes ----
 
-cross_entropy_forward, cross_entropy_backward = kernel("cross_entropy_forward"), kernel("cross_entropy_backward")
 cross_entropy_soft_forward = kernel("cross_entropy_soft_forward")
 cross_entropy_soft_backward = kernel("cross_entropy_soft_backward")
 nll_loss_forward, nll_loss_backward = kernel("nll_loss_forward"), kernel("nll_loss_backward")
@@ -320,36 +283,6 @@ def check_targets(name, status, target, classes):
     if position >= 0:
         value = as_strided(contiguous(target), (), (), position).item()
         raise IndexError(f"{name}: Target {value} is out of bounds: expected a class in [0, {classes})")
-
-
-class CrossEntropy(Function):
-    """Log-softmax and negative log-likelihood in one; keeps the logits and the log-sum-exp of each row."""
-
-    @staticmethod
-    def forward(ctx, x, target, weight, reduction, ignore_index, smoothing):
-        x, block, nhwc = class_block(x)
-        outer, classes, inner = block
-        shape = target.shape
-        rows = by_row(target, nhwc, block)
-        lse, total = empty((outer, inner), x.dtype, x.device), empty((), x.dtype, x.device)
-        status = empty((), int64, x.device)
-        out, kernel_out = loss_output(shape, reduction, x, block)
-        ctx.sizes = (outer * inner, classes, inner, reduction, ignore_index, weight is not None)
-        arrays = (as_block(x, *block), rows, weight, lse, kernel_out, total, status)
-        cross_entropy_forward(arrays, ctx.sizes, (smoothing,))
-        check_targets("cross_entropy", status, target, classes)
-        ctx.save_for_backward(x, rows, weight, lse, total)
-        ctx.block, ctx.nhwc, ctx.smoothing = block, nhwc, smoothing
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, rows, weight, lse, total = ctx.saved_tensors
-        block, grad_x = ctx.block, empty_like(x)
-        grad_out = by_row(grad_out, ctx.nhwc, block) if ctx.sizes[3] == NONE else grad_out
-        arrays = (as_block(x, *block), rows, weight, lse, grad_out, total, as_block(grad_x, *block))
-        cross_entropy_backward(arrays, ctx.sizes, (ctx.smoothing,))
-        return grad_x, None, None, None, None, None
 
 
 class CrossEntropySoft(Function):
@@ -448,7 +381,7 @@ def check_indices(name, input, target):
     return target
 
 
-def cross_entropy(
+def _cross_entropy(
     input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0
 ):
     """Cross entropy of ``softmax(input)`` against classes or probabilities.
@@ -494,7 +427,15 @@ def cross_entropy(
             return soft_by_composition(input, target, weight, mode, label_smoothing)
         return CrossEntropySoft.apply(input, convert(target, input.dtype), weight, mode, float(label_smoothing))
     target = check_indices("cross_entropy", input, target)
-    return CrossEntropy.apply(input, target, weight, mode, ignore_index, float(label_smoothing))
+    x, block, nhwc = class_block(input)
+    if x is not input and input.requires_grad:
+        from kernelgrad.core.views import contiguous as recorded
+
+        x = recorded(input)
+    return cross_entropy.run(x, contiguous(target), weight, *block, mode, ignore_index, label_smoothing)
+
+
+cross_entropy = CrossEntropy(_cross_entropy)
 
 
 def soft_by_composition(input, target, weight, mode, smoothing):

@@ -17,6 +17,7 @@ from kernelgrad.core import (
     to_dtype,
     uint8,
 )
+from kernelgrad.core.reductions import FullReduction
 from kernelgrad.ops.layouts import Grouping, along, as_block, check_tensor, dense, read_dims
 
 __all__ = [
@@ -195,7 +196,7 @@ def check_not_empty(name, x, dim):
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
-def sum(input, dim=None, keepdim=False, *, dtype=None):
+def _sum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum over all elements, or over the dimensions `dim`, in a fixed tree: the same bits for any number of threads.
 
     Parameters
@@ -217,13 +218,16 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
     return reduce("sum", input, dim, keepdim, dtype)
 
 
-def mean(input, dim=None, keepdim=False, *, dtype=None):
-    """Arithmetic mean, as `sum` over the number of elements; nan for none. RuntimeError for integers unless `dtype` is given."""
+def _mean(input, dim=None, keepdim=False, *, dtype=None):
+    """Arithmetic mean: `sum` over the number of elements; nan for none. RuntimeError for integers without `dtype`."""
     if dtype is not None:
         check_tensor("mean", input)
         input = to_dtype(input, dtype)
     check_floating("mean", input)
     return reduce("mean", input, dim, keepdim)
+
+
+sum, mean = FullReduction("sum", _sum), FullReduction("mean", _mean)
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
