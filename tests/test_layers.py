@@ -123,6 +123,15 @@ LAYERS = [
     ("Embedding", (10, 4), {}, [integers(3, 5, below=10)]),
     ("Embedding", (10, 4), {"padding_idx": -2}, [integers(30, below=10)]),
     ("Embedding", (10, 4), {"scale_grad_by_freq": True}, [integers(30, below=10)]),
+    ("Embedding", (10, 4), {"max_norm": 1.5, "norm_type": 1.0}, [integers(6, below=10)]),
+    ("EmbeddingBag", (10, 4), {}, [integers(3, 5, below=10)]),
+    (
+        "EmbeddingBag",
+        (10, 4),
+        {"mode": "sum", "padding_idx": 2},
+        [integers(9, below=10), lambda rng: np.array([0, 4, 4])],
+    ),
+    ("EmbeddingBag", (10, 4), {"mode": "max"}, [integers(9, below=10), lambda rng: np.array([0, 4])]),
     # ---- activations ----
     ("ReLU", (), {}, [lambda rng: rng.standard_normal((3, 17)).round(1) * 5]),  # with zeros
     ("ReLU6", (), {}, [lambda rng: 6 * rng.standard_normal((3, 17))]),
@@ -261,7 +270,7 @@ def pair(case, dtype):
     with torch.no_grad():
         for param in theirs.parameters():
             param.add_(torch.from_numpy(0.1 * rng.standard_normal(tuple(param.shape))).to(param.dtype))
-        if case[0] == "Embedding" and theirs.padding_idx is not None:
+        if case[0].startswith("Embedding") and theirs.padding_idx is not None:
             theirs.weight[theirs.padding_idx] = 0
     ours = build(kg, nn, case, dtype)
     state = theirs.state_dict()
@@ -332,8 +341,9 @@ def compare(case, dtype):
     assert repr(ours) == repr(theirs)
     if case[0] != "RReLU":  # random while training
         check_both(ours, theirs, *inputs_for(case, dtype), dtype)
-        for name, buffer in theirs.named_buffers():
-            assert_same(dict(ours.named_buffers())[name], buffer, dtype, f"buffer {name} after a step")
+        state = ours.state_dict()
+        for name, value in theirs.state_dict().items():  # running statistics, renormalised rows
+            assert_same(state[name], value, dtype, f"{name} after a step")
     ours.zero_grad()
     theirs.zero_grad()
     check_both(ours.eval(), theirs.eval(), *inputs_for(case, dtype), dtype)
@@ -559,6 +569,9 @@ def test_embedding_from_pretrained_shares_memory_and_is_frozen():
     table.fill_(7.0)
     assert (layer(kg.tensor([1, 4])).numpy() == 7).all()
     assert nn.Embedding.from_pretrained(table, freeze=False).weight.requires_grad
+    bag = nn.EmbeddingBag.from_pretrained(table, mode="sum")
+    assert not bag.weight.requires_grad
+    assert bag(kg.tensor([[1, 4]])).tolist() == [[14.0] * 3]
 
 
 def test_old_reduction_flags_warn():

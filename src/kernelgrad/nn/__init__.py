@@ -35,7 +35,7 @@ from kernelgrad.nn.containers import ModuleDict, ModuleList, ParameterDict, Para
 from kernelgrad.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from kernelgrad.nn.distance import CosineSimilarity, PairwiseDistance
 from kernelgrad.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout
-from kernelgrad.nn.embedding import Embedding
+from kernelgrad.nn.embedding import Embedding, EmbeddingBag
 from kernelgrad.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from kernelgrad.nn.loss import (
     BCELoss,
@@ -139,6 +139,7 @@ __all__ = [
     "Dropout2d",
     "ELU",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",

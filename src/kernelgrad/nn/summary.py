@@ -9,7 +9,7 @@ from typing import Any
 
 from kernelgrad.core import no_grad
 from kernelgrad.nn.conv import _ConvTranspose
-from kernelgrad.nn.embedding import Embedding
+from kernelgrad.nn.embedding import _Table
 from kernelgrad.nn.module import Module
 from kernelgrad.ops.random import rand
 from kernelgrad.tensor import Tensor
@@ -162,7 +162,7 @@ def _note(line: LayerSummary, module: Module, args: tuple, output: Any) -> None:
 def _multiply_adds(module: Module, args: tuple, output: Tensor) -> int:
     """The products that the layer's own weight enters in one call."""
     weight = module._parameters.get("weight")
-    if weight is None or isinstance(module, Embedding):
+    if weight is None or isinstance(module, _Table):
         return 0
     if weight.dim() < 2:  # a factor for each element, as in normalization
         return output.numel()

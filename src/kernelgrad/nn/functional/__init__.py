@@ -64,7 +64,7 @@ from kernelgrad.ops.activations import (
     tanhshrink,
 )
 from kernelgrad.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d
-from kernelgrad.ops.embedding import embedding, one_hot
+from kernelgrad.ops.embedding import embedding, embedding_bag, one_hot
 from kernelgrad.ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -120,6 +120,7 @@ __all__ = [
     "elu",
     "elu_",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
     "gaussian_nll_loss",
