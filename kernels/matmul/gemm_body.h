@@ -1,9 +1,10 @@
 /* The gemm template: blocks of k, chunks for threads, paths for small and thin products. Whoever includes it defines
  * `real`, its vectors and REAL_KERNEL, the kernel's name.
  *
- * Bits. p is cut into equal blocks of at most KC. In each, an element starts at zero and takes one fma per p, in order;
- * the blocks are then added to C in order. Tile shapes, packing and threads only decide which elements are computed
- * together, so they cannot change a bit; KC can, and is the same everywhere. p is never split between threads or lanes.
+ * Bits. p is cut into blocks of at most KC, by k alone. In each, an element starts at zero and takes one fma per p, in
+ * order; the blocks are then added to C in order. Tile shapes, packing and threads only decide which elements are
+ * computed together, so they cannot change a bit; KC can, and is the same everywhere. p is never split between threads
+ * or lanes.
  *
  * Speed. B is used in panels of 32 columns: in place where it is row-major, small and free of 4096-byte strides,
  * otherwise packed. A register tile multiplies a strip of rows of A, which stays in L1, with a panel that streams from
@@ -30,6 +31,9 @@ static inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 static inline int64_t part(int64_t total, int64_t parts, int64_t i) { /* where part i starts */
     return parts == 1 ? i * total : (int64_t)((uint64_t)(i * total) / (uint64_t)parts);
 }
+
+/* How many rows of B a block has: equal shares of at most KC, whole cache lines of a row of transposed B. */
+static inline int64_t block_rows(int64_t k) { return k <= KC ? k : ceil_div(ceil_div(k, ceil_div(k, KC)), 16) * 16; }
 
 /* One strip of `rows` rows times the columns from `first` to `end`. B's panels lie `apart`, the first holds column
  * `first`. */
@@ -123,7 +127,7 @@ static void multiply(const gemm_args *g) {
         return;
     }
     /* Columns first, then rows; chunks of at least CHUNK_WORK, 4 for each thread: how many changes no bit. */
-    int64_t blocks = g->k > KC ? ceil_div(g->k, KC) : 1, kc = ceil_div(g->k, blocks);
+    const int64_t kc = block_rows(g->k), blocks = g->k > KC ? ceil_div(g->k, kc) : 1;
     int64_t wanted =
         kg_threads() == 1 ? 1 : at_most((int64_t)(work / (double)blocks / CHUNK_WORK) + 1, 4 * kg_threads());
     t.column_chunks = ceil_div(t.panels, CHUNK_PANELS);
@@ -176,13 +180,65 @@ static void stream_chunk(void *context, int64_t chunk) {
 }
 
 static void multiply_stream(const gemm_args *g) {
-    int64_t blocks = ceil_div(g->k, KC), kc = ceil_div(g->k, blocks);
+    const int64_t kc = block_rows(g->k), blocks = ceil_div(g->k, kc);
     struct stream t = {.g = g, .columns = STREAM_COLUMNS};
     double us = (double)g->n * (double)kc * (double)g->m * sizeof(real) / 20e3;
     for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
         t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
         t.kc = at_most(g->k - t.p0, kc);
         kg_parallel(stream_chunk, &t, ceil_div(g->n, t.columns), us);
+    }
+}
+
+/* ---- A few rows times a transposed B: each block of B is turned in registers and used at once, not packed ---- */
+
+#define FEW_ROWS 3
+#define LINE 16 /* a cache line of float32, used up while it is there */
+
+static void turn_chunk(void *context, int64_t chunk) {
+    const struct block *t = context;
+    const gemm_args *g = t->g;
+    const int64_t m = g->m;
+    real turned[LINE * PANEL];
+    for (int64_t j = part(t->panels, t->column_chunks, chunk); j < part(t->panels, t->column_chunks, chunk + 1); j++) {
+        real acc[FEW_ROWS * PANEL] = {0};
+        const real *a = (const real *)g->a + t->p0 * g->a_col;
+        const real *b = (const real *)g->b + t->p0 + j * PANEL * g->b_col;
+        int64_t columns = at_most(g->n - j * PANEL, PANEL);
+        for (int64_t p = 0; p < t->kc; p += LINE) {
+            int64_t count = at_most(t->kc - p, LINE);
+            for (int64_t r = 0; r < columns; r += REAL_BLOCK)
+                for (int64_t q = 0; q < count; q += REAL_BLOCK)
+                    real_transpose(b + r * g->b_col + p + q, g->b_col, columns - r, count - q, turned + q * PANEL + r,
+                                   PANEL);
+            for (int64_t i = 0; i < m; i++) {
+                const real *x = a + i * g->a_row + p * g->a_col;
+                UNROLL
+                for (int64_t r = 0; r < PANEL; r += 2 * LANES) { /* of columns that are missing nothing is stored */
+                    real_vec v = real_loadu(acc + i * PANEL + r), w = real_loadu(acc + i * PANEL + r + LANES);
+                    for (int64_t q = 0; q < count; q++) {
+                        const real_vec xq = real_set(x[q * g->a_col]);
+                        v = real_fma(xq, real_loadu(turned + q * PANEL + r), v);
+                        w = real_fma(xq, real_loadu(turned + q * PANEL + r + LANES), w);
+                    }
+                    real_storeu(acc + i * PANEL + r, v), real_storeu(acc + i * PANEL + r + LANES, w);
+                }
+            }
+        }
+        finish(&t->epilogue, acc, PANEL, m, j * PANEL, (real *)g->c + j * PANEL, g->c_row, columns);
+    }
+}
+
+static void multiply_turned(const gemm_args *g) {
+    struct block t = {.g = g, .panels = ceil_div(g->n, PANEL)};
+    const int64_t kc = block_rows(g->k), blocks = g->k > KC ? ceil_div(g->k, kc) : 1;
+    double us =
+        (double)g->n * (double)kc * 1e-4 * sizeof(real) / sizeof(float); /* 0.1 ns for each element that is turned */
+    t.column_chunks = at_most((int64_t)(us / 5) + 1, t.panels);
+    for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
+        t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
+        t.kc = at_most(g->k - t.p0, kc);
+        kg_parallel(turn_chunk, &t, t.column_chunks, us);
     }
 }
 
@@ -199,6 +255,8 @@ static void product(gemm_args g) {
     }
     if (g.m <= 2 && g.b_col == 1 && !g.packed_b && g.n >= 512 && g.n * g.k > 262144)
         multiply_stream(&g);
+    else if (g.m <= FEW_ROWS && g.b_row == 1 && g.b_col != 1 && !g.packed_b)
+        multiply_turned(&g);
     else
         multiply(&g);
 }

@@ -7,27 +7,35 @@
 #if defined KG_ISA_avx512
 #define TRANSPOSE_BLOCK 16
 
-/* Rows r, r + 4, r + 8, r + 12 meet in one register as they are loaded; then 4 x 4 within each quarter. */
+/* Pairs of rows, then fours within each quarter of a register, then the quarters. Whole rows are loaded at once: where
+ * `ld` is a power of two they all fall into one set of the cache, and would not stay for a second look. */
 VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t to) {
+    __m512 x[16], y[16];
     UNROLL
-    for (int p = 0; p < 16; p += 4) {
-        __m512 x[4];
-        UNROLL
-        for (int r = 0; r < 4; r++) {
-            const float *row = in + r * ld + p;
-            __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(row));
-            v = _mm512_insertf32x4(v, _mm_loadu_ps(row + 4 * ld), 1);
-            v = _mm512_insertf32x4(v, _mm_loadu_ps(row + 8 * ld), 2);
-            x[r] = _mm512_insertf32x4(v, _mm_loadu_ps(row + 12 * ld), 3);
-        }
-        __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(x[0], x[1]));
-        __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(x[0], x[1]));
-        __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(x[2], x[3]));
-        __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(x[2], x[3]));
-        _mm512_storeu_pd((double *)(out + p * to), _mm512_unpacklo_pd(low01, low23));
-        _mm512_storeu_pd((double *)(out + (p + 1) * to), _mm512_unpackhi_pd(low01, low23));
-        _mm512_storeu_pd((double *)(out + (p + 2) * to), _mm512_unpacklo_pd(high01, high23));
-        _mm512_storeu_pd((double *)(out + (p + 3) * to), _mm512_unpackhi_pd(high01, high23));
+    for (int r = 0; r < 16; r++) x[r] = _mm512_loadu_ps(in + r * ld);
+    UNROLL
+    for (int r = 0; r < 16; r += 2) {
+        y[r] = _mm512_unpacklo_ps(x[r], x[r + 1]);
+        y[r + 1] = _mm512_unpackhi_ps(x[r], x[r + 1]);
+    }
+    UNROLL
+    for (int r = 0; r < 16; r += 4) { /* x[r + c]: rows r .. r+3 of column c of each quarter */
+        __m512d low = _mm512_castps_pd(y[r]), high = _mm512_castps_pd(y[r + 1]);
+        __m512d low2 = _mm512_castps_pd(y[r + 2]), high2 = _mm512_castps_pd(y[r + 3]);
+        x[r] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
+        x[r + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
+        x[r + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
+        x[r + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
+    }
+    UNROLL
+    for (int c = 0; c < 4; c++) { /* 0x88 takes the even quarters of both, 0xdd the odd ones */
+        __m512 even = _mm512_shuffle_f32x4(x[c], x[c + 4], 0x88),
+               even2 = _mm512_shuffle_f32x4(x[c + 8], x[c + 12], 0x88);
+        __m512 odd = _mm512_shuffle_f32x4(x[c], x[c + 4], 0xdd), odd2 = _mm512_shuffle_f32x4(x[c + 8], x[c + 12], 0xdd);
+        _mm512_storeu_ps(out + c * to, _mm512_shuffle_f32x4(even, even2, 0x88));
+        _mm512_storeu_ps(out + (c + 4) * to, _mm512_shuffle_f32x4(odd, odd2, 0x88));
+        _mm512_storeu_ps(out + (c + 8) * to, _mm512_shuffle_f32x4(even, even2, 0xdd));
+        _mm512_storeu_ps(out + (c + 12) * to, _mm512_shuffle_f32x4(odd, odd2, 0xdd));
     }
 }
 
@@ -61,13 +69,9 @@ VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t
 }
 #endif
 
-/* `rows` and `columns` of the input, at most a block; out gets `columns` rows of a whole block each, zeros beyond
- * `rows`. */
-static inline void transpose_part(const float *in, int64_t ld, int64_t rows, int64_t columns, float *out, int64_t to) {
-    if (rows >= TRANSPOSE_BLOCK && columns >= TRANSPOSE_BLOCK) {
-        transpose_whole(in, ld, out, to);
-        return;
-    }
+/* The same for a block at the edge, of fewer rows or columns. */
+static __attribute__((noinline)) void transpose_edge(const float *in, int64_t ld, int64_t rows, int64_t columns,
+                                                     float *out, int64_t to) {
     float part[TRANSPOSE_BLOCK * TRANSPOSE_BLOCK], turned[TRANSPOSE_BLOCK * TRANSPOSE_BLOCK];
     for (int64_t r = 0; r < TRANSPOSE_BLOCK; r++)
         for (int64_t p = 0; p < TRANSPOSE_BLOCK; p += VEC_LANES)
@@ -75,6 +79,14 @@ static inline void transpose_part(const float *in, int64_t ld, int64_t rows, int
     transpose_whole(part, TRANSPOSE_BLOCK, turned, TRANSPOSE_BLOCK);
     for (int64_t p = 0; p < columns && p < TRANSPOSE_BLOCK; p++)
         memcpy(out + p * to, turned + p * TRANSPOSE_BLOCK, TRANSPOSE_BLOCK * sizeof *out);
+}
+
+/* `rows` and `columns` of the input; out gets `columns` rows of a whole block each, with zeros beyond `rows`. */
+static inline void transpose_part(const float *in, int64_t ld, int64_t rows, int64_t columns, float *out, int64_t to) {
+    if (rows >= TRANSPOSE_BLOCK && columns >= TRANSPOSE_BLOCK)
+        transpose_whole(in, ld, out, to);
+    else
+        transpose_edge(in, ld, rows, columns, out, to);
 }
 
 #endif
