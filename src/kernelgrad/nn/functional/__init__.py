@@ -29,6 +29,7 @@ from kernelgrad.nn.functional.activations import (
 from kernelgrad.nn.functional.attention import scaled_dot_product_attention
 from kernelgrad.nn.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, feature_alpha_dropout
 from kernelgrad.nn.functional.local import local_response_norm, lp_pool1d, lp_pool2d
+from kernelgrad.nn.functional.lookup import embedding, embedding_bag
 from kernelgrad.nn.functional.losses import (
     cosine_embedding_loss,
     gaussian_nll_loss,
@@ -64,7 +65,7 @@ from kernelgrad.ops.activations import (
     tanhshrink,
 )
 from kernelgrad.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d
-from kernelgrad.ops.embedding import embedding, embedding_bag, one_hot
+from kernelgrad.ops.embedding import one_hot
 from kernelgrad.ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
