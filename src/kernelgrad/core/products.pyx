@@ -302,8 +302,10 @@ def set_activation_backward(int activation, kernel):
     activation_backward[activation] = kernel
 
 
-def can_fuse_in_training(int activation):
-    return activation == 0 or activation in activation_backward
+def can_fuse(int activation, Array input not None, Array weight not None, Array bias=None):
+    """Whether `linear_with` may apply the activation: always without gradients, else where backward needs the output alone."""
+    return (activation == 0 or activation in activation_backward or not grad_enabled()
+            or not (input.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad)))
 
 
 # ---- Packed weights, kept while nobody changes the weight ----
@@ -628,7 +630,7 @@ def linear(input, weight, bias=None):
 
 
 def linear_with(input, weight, bias, int activation):
-    """`linear`, and an activation (a number of gemm.h) on the accumulators. In training only where `can_fuse_in_training`."""
+    """`linear`, and an activation (a number of gemm.h) on the accumulators. Only where `can_fuse`."""
     cdef Array x, w, b = None
     if not isinstance(input, Array):
         refuse_type("linear", "input", input)

@@ -3,17 +3,17 @@
 import math
 from collections import Counter
 
-from kernelgrad.core import Array, is_grad_enabled, kernel
-from kernelgrad.core.products import can_fuse_in_training, linear, linear_with, matmul, set_activation_backward
+from kernelgrad.core import Array, kernel
+from kernelgrad.core.products import can_fuse, linear, linear_with, matmul, set_activation_backward
 from kernelgrad.core.views import expand, permute, reshape, transpose, unsqueeze
 
 __all__ = [
     "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "inner", "linear", "matmul", "mm", "mv", "outer", "tensordot",
 ]  # fmt: skip
 
-ACTIVATIONS = ("none", "relu", "gelu_tanh", "gelu", "silu", "tanh", "sigmoid")  # numbered as in gemm.h
+ACTIVATIONS = {"relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4, "tanh": 5, "sigmoid": 6}  # as in gemm.h
 for _name in ("relu", "tanh", "sigmoid"):  # whose backward needs the output alone
-    set_activation_backward(ACTIVATIONS.index(_name), kernel(f"{_name}_backward"))
+    set_activation_backward(ACTIVATIONS[_name], kernel(f"{_name}_backward"))
 
 
 def _check_dims(name, tensors, dims, text):
@@ -113,9 +113,8 @@ def linear_activation(input, weight, bias, activation):
 
     In training that is where backward needs the output alone; otherwise the activation is an op of its own.
     """
-    code = ACTIVATIONS.index(activation)
-    recorded = is_grad_enabled() and any(x is not None and x.requires_grad for x in (input, weight, bias))
-    if not recorded or can_fuse_in_training(code):
+    code = ACTIVATIONS[activation]
+    if can_fuse(code, input, weight, bias):
         return linear_with(input, weight, bias, code)
     from kernelgrad.ops import activations
 
