@@ -400,5 +400,19 @@ def clamp_backward(x, grad_out, grad_x, lo, hi):
 # ---- Copies ----
 
 
-def fill(out, value):
-    out[...] = value
+def copy_strided(src, dst, nd, *sizes):
+    dst[...] = src  # shape and strides are the arrays' own
+
+
+def cast_to_float32(x, out, n):
+    """Any dtype to any other; floats to integers cut towards zero. bfloat16, half a float32, comes as uint16."""
+    out[...] = (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x
+
+
+cast_to_float64 = cast_to_int64 = cast_to_int32 = cast_to_int8 = cast_to_uint8 = cast_to_bool = cast_to_float32
+
+
+def cast_to_bfloat16(x, out, n):
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16  # to nearest, half to even
+    out[...] = np.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, rounded)

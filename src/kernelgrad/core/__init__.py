@@ -48,6 +48,7 @@ from kernelgrad.core.callers import (
     result_type,
     to_dtype,
 )
+from kernelgrad.core import copies as _copies  # noqa: F401 - gives the arrays their copying kernels
 from kernelgrad.core.dispatch import (
     Kernel,
     all_kernels,

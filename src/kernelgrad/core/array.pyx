@@ -554,13 +554,15 @@ def move(Array x, device):
     return to_device(x, device_code(device))
 
 
-# The strided copy of the elementwise family; set by dispatch, which stands above this module.
+# Copies between layouts and dtypes by kernels; set by core.copies, which stands above this module. NumPy's setup is
+# shorter, so it keeps what is small.
 cdef object strided_copy = None
+cdef object cast_copy = None
 
 
-def set_strided_copy(function):
-    global strided_copy
-    strided_copy = function
+def set_copies(strided, casting):
+    global strided_copy, cast_copy
+    strided_copy, cast_copy = strided, casting
 
 
 cdef int copy_into(Array dst, Array src) except -1:
@@ -583,7 +585,7 @@ cdef int copy_into(Array dst, Array src) except -1:
         device_backend.within_device(<uintptr_t>dst.data, <uintptr_t>src.data, nbytes)
     elif dst.on == CUDA:
         device_backend.copy_strided(dst, src)
-    elif strided_copy is not None and dst.size > 64:
+    elif strided_copy is not None and dst.size > 1024 and dst.storage is not src.storage:
         strided_copy(src, dst)
     else:
         numpy_view(dst)[...] = numpy_view(src)
@@ -635,6 +637,9 @@ cpdef Array cast(Array x, dtype to):
     if x.on != CPU:
         return to_device(cast(to_device(x, CPU), to), x.on)
     y = new_like(x, to.code)
+    if cast_copy is not None and x.size > 1024 and x.layout & DENSE:
+        cast_copy(x, y)
+        return y
     source, target = numpy_view(x), numpy_view(y)
     if x.code == BFLOAT16:
         wide = (source.astype(np.uint32) << 16).view(np.float32)

@@ -125,6 +125,16 @@ TABLE = [
     Kernel("frac_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("clamp_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("clamp_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
+    # ---- elementwise: copies between layouts and dtypes; a cast is keyed by the dtype it reads ----
+    Kernel("copy_strided", "elementwise", simd=ALL, whole=True),
+    Kernel("cast_to_float32", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_float64", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_bfloat16", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_int64", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_int32", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_int8", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_uint8", "elementwise", simd=ALL, ns=0.2),
+    Kernel("cast_to_bool", "elementwise", simd=ALL, ns=0.2),
     # ---- activations ----
     Kernel("relu_forward", "activations", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.15),
     Kernel("relu_backward", "activations", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.15),
