@@ -12,7 +12,7 @@
                                        int64_t start, int64_t stop) {                                    \
         const type *index = arrays[0];                                                                   \
         int64_t *out = arrays[1], *bad = arrays[2], wrong = 0;                                           \
-        const int64_t size = sizes[1], wrap = sizes[2] ? size : 0;                                                                   \
+        const int64_t size = sizes[1], wrap = sizes[2] ? size : 0;                                       \
         (void)scalars;                                                                                   \
         for (int64_t i = start; i < stop; i++) {                                                         \
             int64_t k = index[i];                                                                        \

@@ -18,12 +18,16 @@ def gather_forward(x, index, out, outer, count, size, inner):
 
 
 def scatter_forward(src, index, out, outer, count, size, inner):
-    np.put_along_axis(out.reshape(outer, size, inner), index.reshape(outer, count, inner), src.reshape(outer, count, inner), axis=1)
+    np.put_along_axis(
+        out.reshape(outer, size, inner), index.reshape(outer, count, inner), src.reshape(outer, count, inner), axis=1
+    )
 
 
 def scatter_add_forward(src, index, out, outer, count, size, inner):
     o, _, j = np.ogrid[:outer, :count, :inner]
-    np.add.at(out.reshape(outer, size, inner), (o, index.reshape(outer, count, inner), j), src.reshape(outer, count, inner))
+    np.add.at(
+        out.reshape(outer, size, inner), (o, index.reshape(outer, count, inner), j), src.reshape(outer, count, inner)
+    )
 
 
 def masked_fill_forward(x, mask, out, value):

@@ -195,8 +195,10 @@ static void scale_step(void *const *arrays, const int64_t *sizes, const double *
     EACH STORE(grad, vec_mul(scale, LOAD(grad)));
 }
 
-/* parts[k] = sum of squares of elements 16384 k .. 16384 (k + 1) - 1, in double over 16 virtual lanes. sizes: parts, n */
-static void squared_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+/* parts[k] = sum of squares of elements 16384 k .. 16384 (k + 1) - 1, in double over 16 virtual lanes. sizes: parts, n
+ */
+static void squared_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                 int64_t stop) {
     enum { PIECE = 16384, PARTS = 16 / VEC_LANES };
     const float *x = arrays[0];
     double *parts = arrays[1];
@@ -204,16 +206,18 @@ static void squared_norm_forward(void *const *arrays, const int64_t *sizes, cons
     for (int64_t part = start; part < stop; part++) {
         const int64_t first = part * PIECE, n = sizes[1] - first < PIECE ? sizes[1] - first : PIECE;
         vec_f64 lo[PARTS], hi[PARTS];
-        UNROLL for (int k = 0; k < PARTS; k++) lo[k] = hi[k] = vec_f64_set(0.0);
-        for (int64_t i = 0; i < n; i += 16)
-            UNROLL for (int k = 0; k < PARTS; k++) {
-                vec_f32 v = vec_load(x + first + i + k * VEC_LANES, n - i - k * VEC_LANES);
-                vec_f64 a = vec_f64_lo(v), b = vec_f64_hi(v);
-                lo[k] = vec_f64_fma(a, a, lo[k]);
-                hi[k] = vec_f64_fma(b, b, hi[k]);
-            }
+        UNROLL
+        for (int k = 0; k < PARTS; k++) lo[k] = hi[k] = vec_f64_set(0.0);
+        for (int64_t i = 0; i < n; i += 16) UNROLL
+        for (int k = 0; k < PARTS; k++) {
+            vec_f32 v = vec_load(x + first + i + k * VEC_LANES, n - i - k * VEC_LANES);
+            vec_f64 a = vec_f64_lo(v), b = vec_f64_hi(v);
+            lo[k] = vec_f64_fma(a, a, lo[k]);
+            hi[k] = vec_f64_fma(b, b, hi[k]);
+        }
         double lanes[16], total = 0.0;
-        UNROLL for (int k = 0; k < PARTS; k++) {
+        UNROLL
+        for (int k = 0; k < PARTS; k++) {
             memcpy(lanes + k * VEC_LANES, &lo[k], VEC_LANES / 2 * sizeof(double));
             memcpy(lanes + k * VEC_LANES + VEC_LANES / 2, &hi[k], VEC_LANES / 2 * sizeof(double));
         }
@@ -223,7 +227,14 @@ static void squared_norm_forward(void *const *arrays, const int64_t *sizes, cons
 }
 
 const kg_entry KG_TABLE(optim)[] = {
-    {"sgd_step", sgd_step},           {"adam_step", adam_step},       {"nadam_step", nadam_step},
-    {"adamax_step", adamax_step},     {"rmsprop_step", rmsprop_step}, {"adagrad_step", adagrad_step},
-    {"adadelta_step", adadelta_step}, {"scale_step", scale_step},     {"squared_norm_forward", squared_norm_forward},     {0},
+    {"sgd_step", sgd_step},
+    {"adam_step", adam_step},
+    {"nadam_step", nadam_step},
+    {"adamax_step", adamax_step},
+    {"rmsprop_step", rmsprop_step},
+    {"adagrad_step", adagrad_step},
+    {"adadelta_step", adadelta_step},
+    {"scale_step", scale_step},
+    {"squared_norm_forward", squared_norm_forward},
+    {0},
 };

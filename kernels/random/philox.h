@@ -1,12 +1,13 @@
-/* Philox4x32-10, 64 words at a time (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", https://doi.org/10.1145/2063384.2063405).
+/* Philox4x32-10, 64 words at a time (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
+ * https://doi.org/10.1145/2063384.2063405).
  *
  * Which word belongs to which element is part of the library's promise (same numbers on every machine):
  *   key     = (seed & 0xffffffff, seed >> 32)
- *   counter = (c & 0xffffffff, c >> 32, op & 0xffffffff, op >> 32), c = 0, 1, 2, ...; op is the number of the random call
- *   words are numbered in groups of 64: word 64 g + 16 w + j is output w (0..3) of counter c = 16 g + j (j = 0..15).
+ *   counter = (c & 0xffffffff, c >> 32, op & 0xffffffff, op >> 32), c = 0, 1, 2, ...; op is the number of the random
+ * call words are numbered in groups of 64: word 64 g + 16 w + j is output w (0..3) of counter c = 16 g + j (j = 0..15).
  * Sixteen counters side by side fill four vectors of 16 words, so the words are stored without a shuffle.
- * float32 and 32-bit integers take one word per element: element i takes word i. 64-bit values take two: value 32 g + 16 h + j
- * has output 2h of counter 16 g + j as its low half and output 2h + 1 as its high half. */
+ * float32 and 32-bit integers take one word per element: element i takes word i. 64-bit values take two: value 32 g +
+ * 16 h + j has output 2h of counter 16 g + j as its low half and output 2h + 1 as its high half. */
 #ifndef KG_PHILOX_H
 #define KG_PHILOX_H
 
@@ -24,8 +25,8 @@ enum { PHILOX_GROUP = 64 };
 
 #if defined KG_ISA_avx512 || defined KG_ISA_avx2
 
-/* Every 32-bit word sits in the low half of a 64-bit lane: the multiply reads only that half, so what a round leaves in the
- * upper half need not be cleared. */
+/* Every 32-bit word sits in the low half of a 64-bit lane: the multiply reads only that half, so what a round leaves in
+ * the upper half need not be cleared. */
 #if defined KG_ISA_avx512
 typedef __m512i philox_lanes;
 #define PHILOX_SETS 2 /* counters 0, 2, .. 14 and 1, 3, .. 15 */
@@ -102,8 +103,7 @@ static inline void philox_words(uint32_t *words, int64_t group, uint64_t seed, u
         }
         key0 += PHILOX_W0, key1 += PHILOX_W1;
     }
-    for (int j = 0; j < 16; j++)
-        words[j] = x0[j], words[16 + j] = x1[j], words[32 + j] = x2[j], words[48 + j] = x3[j];
+    for (int j = 0; j < 16; j++) words[j] = x0[j], words[16 + j] = x1[j], words[32 + j] = x2[j], words[48 + j] = x3[j];
 }
 
 #endif

@@ -62,11 +62,15 @@ def row_of(x, i):
 def checked_table(op, input, weight, padding_idx, max_norm, sparse):
     """The arguments' checks in common; returns padding_idx counted from 0."""
     if not isinstance(input, Array) or not isinstance(weight, Array):
-        raise TypeError(f"{op}(): expected tensors for input and weight, got {type(input).__name__} and {type(weight).__name__}")
+        raise TypeError(
+            f"{op}(): expected tensors for input and weight, got {type(input).__name__} and {type(weight).__name__}"
+        )
     if weight.ndim != 2:
         raise RuntimeError(f"{op}: 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     if input.dtype is not int64 and input.dtype is not int32:
-        raise RuntimeError(f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {input.dtype}")
+        raise RuntimeError(
+            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {input.dtype}"
+        )
     if max_norm is not None:
         raise NotImplementedError(f"{op}: max_norm is not supported; renormalize the weight before the call")
     if sparse:
@@ -134,7 +138,9 @@ def embedding_bag(
             )
     if input.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences.")
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
+            )
         bags, each = input.shape
         starts = np.arange(bags) * each
     elif input.ndim == 1:
@@ -142,9 +148,13 @@ def embedding_bag(
             raise ValueError("offsets has to be a 1D Tensor but got None")
         starts = as_numpy(move(plain_contiguous(offsets), "cpu")).reshape(-1)
         if starts.size and starts[0] != 0:
-            raise ValueError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}")
+            raise ValueError(
+                f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}"
+            )
         if starts.size and (starts[-1] > input.numel() or (np.diff(starts) < 0).any()):
-            raise ValueError(f"offsets must not decrease nor exceed the length of input ({input.numel()}), got {starts.tolist()}")
+            raise ValueError(
+                f"offsets must not decrease nor exceed the length of input ({input.numel()}), got {starts.tolist()}"
+            )
         starts = starts[:-1] if include_last_offset else starts
         bags = len(starts)
     else:
@@ -168,7 +178,9 @@ def embedding_bag(
 
     if per_sample_weights is not None:
         rows = mul(rows, unsqueeze(reshape(per_sample_weights, (-1,)), 1))
-    total = index_add(zeros((bags, weight.shape[1]), weight.dtype, weight.device), 0, from_numpy(bag.astype(np.int64)), rows)
+    total = index_add(
+        zeros((bags, weight.shape[1]), weight.dtype, weight.device), 0, from_numpy(bag.astype(np.int64)), rows
+    )
     if mode == "sum":
         return total
     return div(total, move(from_numpy(np.maximum(counts, 1)[:, None].astype(weight.dtype.numpy)), weight.device))
@@ -181,7 +193,9 @@ def bag_maxima(rows, counts):
 
     longest = max(int(counts.max(initial=0)), 1)
     starts = np.cumsum(counts) - counts
-    place = starts[:, None] + np.minimum(np.arange(longest), np.maximum(counts - 1, 0)[:, None])  # a run's last row fills it up
+    place = starts[:, None] + np.minimum(
+        np.arange(longest), np.maximum(counts - 1, 0)[:, None]
+    )  # a run's last row fills it up
     empty_bag = move(from_numpy((counts == 0)[:, None]), rows.device)
     if rows.shape[0] == 0:
         return zeros((len(counts), rows.shape[1]), rows.dtype, rows.device)

@@ -158,12 +158,18 @@ def index_add(input, dim, index, source, *, alpha=1):
     """`input` with ``alpha * source`` added to the slices of `dim` that `index` names; duplicates add up."""
     dim = normalize_dim(dim, input.ndim)
     if index.ndim > 1:
-        raise IndexError(f"index_add_(): Index is supposed to be a vector, but got dim: {index.ndim} with type: {index.dtype.name}")
+        raise IndexError(
+            f"index_add_(): Index is supposed to be a vector, but got dim: {index.ndim} with type: {index.dtype.name}"
+        )
     expected = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
     if source.shape != expected:
-        raise RuntimeError(f"index_add: source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices")
+        raise RuntimeError(
+            f"index_add: source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices"
+        )
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"index_add_(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type")
+        raise RuntimeError(
+            f"index_add_(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type"
+        )
     index = checked_index(index, input.shape[dim], input.device, dim)
     return IndexAdd.apply(input, index, source, dim, alpha)
 
@@ -177,7 +183,9 @@ def fitted(op, input, dim, index, src=None):
     if index.dtype is not int64 and index.dtype is not int32:
         raise RuntimeError(f"{op}(): Expected dtype int32/int64 for index, got {index.dtype}")
     if max(index.ndim, 1) != max(input.ndim, 1):
-        raise RuntimeError(f"Index tensor must have the same number of dimensions as input tensor, got {index.ndim} and {input.ndim}")
+        raise RuntimeError(
+            f"Index tensor must have the same number of dimensions as input tensor, got {index.ndim} and {input.ndim}"
+        )
     if input.ndim == 0:
         input, index = reshape(input, (1,)), reshape(index, (1,))
     for d in range(input.ndim):
@@ -312,7 +320,8 @@ def take_along_dim(input, indices, dim=None):
                            f"dimensions for input, and {indices.ndim} dimensions for indices")  # fmt: skip
     dim = normalize_dim(dim, input.ndim)
     common = np.broadcast_shapes(
-        tuple(1 if d == dim else n for d, n in enumerate(input.shape)), tuple(1 if d == dim else n for d, n in enumerate(indices.shape))
+        tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
+        tuple(1 if d == dim else n for d, n in enumerate(indices.shape)),
     )
     x = expand(input, tuple(input.shape[d] if d == dim else n for d, n in enumerate(common)))
     return gather(x, dim, expand(indices, tuple(indices.shape[d] if d == dim else n for d, n in enumerate(common))))
@@ -374,7 +383,9 @@ def repeat_interleave(input, repeats, dim=None):
     n = input.shape[dim]
     counts = repeats.numpy().reshape(-1) if isinstance(repeats, Array) else np.atleast_1d(np.asarray(repeats))
     if counts.size not in (1, n):
-        raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and input.size({dim}) = {n}")
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and input.size({dim}) = {n}"
+        )
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
     index = np.repeat(np.arange(n), counts if counts.size == n else counts[0])

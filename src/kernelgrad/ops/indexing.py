@@ -76,8 +76,14 @@ def is_mask(a):
 
 def parse(x, index):
     """Split an index: the view of x by its basic part, and {dimension of the view: Array of indices}, not yet checked."""
-    items = [i if i is None or i is Ellipsis or type(i) in (int, slice) else plain_item(i) for i in (index if type(index) is tuple else (index,))]
-    used = sum(a.ndim if isinstance(a, Array) and is_mask(a) else not (a is None or a is Ellipsis or type(a) is bool) for a in items)
+    items = [
+        i if i is None or i is Ellipsis or type(i) in (int, slice) else plain_item(i)
+        for i in (index if type(index) is tuple else (index,))
+    ]
+    used = sum(
+        a.ndim if isinstance(a, Array) and is_mask(a) else not (a is None or a is Ellipsis or type(a) is bool)
+        for a in items
+    )
     if used > x.ndim:
         raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
     if sum(a is Ellipsis for a in items) > 1:
@@ -152,7 +158,9 @@ def flat_positions(shape, advanced):
         common = np.broadcast_shapes(*(a.shape for a in checked))
     except ValueError:
         shapes = ", ".join(str(list(a.shape)) for a in checked)
-        raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}") from None
+        raise IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        ) from None
     flat = 0
     for d, a in zip(dims, checked, strict=True):
         flat = flat * shape[d] + a
@@ -174,7 +182,9 @@ def take_at(x, index):
         taken = take_adjacent(permute(v, (0, 2, 3, 1)), advanced, 0, 1)
         nd = taken.ndim
         return permute(taken, (*range(nd - 3), nd - 1, nd - 3, nd - 2))
-    if dims[-1] != first + count - 1:  # indexed dimensions apart from each other: the result's index dimensions come first
+    if (
+        dims[-1] != first + count - 1
+    ):  # indexed dimensions apart from each other: the result's index dimensions come first
         rest = [d for d in range(v.ndim) if d not in advanced]
         v = permute(v, dims + rest)
         return take_adjacent(v, dict(enumerate(advanced.values())), 0, count)
@@ -201,9 +211,16 @@ def setitem(x, index, value):
     inside a graph.
     """
     check_writable(x, "setitem")
-    if isinstance(value, Array) and is_grad_enabled() and (x.requires_grad or value.requires_grad) and x.dtype.is_floating_point:
+    if (
+        isinstance(value, Array)
+        and is_grad_enabled()
+        and (x.requires_grad or value.requires_grad)
+        and x.dtype.is_floating_point
+    ):
         if x._is_view:
-            raise NotImplementedError("setitem: assigning into a view that becomes part of a graph is not supported; assign to the tensor it views")
+            raise NotImplementedError(
+                "setitem: assigning into a view that becomes part of a graph is not supported; assign to the tensor it views"
+            )
         SetItem.apply(x, value, index)
     elif x.requires_grad and is_grad_enabled():
         SetItem.apply(x, full((), value, x.dtype, x.device), index)
@@ -272,14 +289,18 @@ def matched(value, x, shape):
 def put_at(v, advanced, value):
     """v[index tensors] = value, on the CPU through NumPy; of equal indices the last one stays."""
     if v.is_cuda:
-        raise NotImplementedError("setitem: index tensors and masks on a cuda tensor are not supported; use torch-style where() or scatter()")
+        raise NotImplementedError(
+            "setitem: index tensors and masks on a cuda tensor are not supported; use torch-style where() or scatter()"
+        )
     dims = list(advanced)
     arrays = {d: as_numpy(checked_index(advanced[d], v.shape[d], dim=d, wrap=True)) for d in dims}
     try:
         common = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     except ValueError:
         shapes = ", ".join(str(list(a.shape)) for a in arrays.values())
-        raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}") from None
+        raise IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        ) from None
     target = as_numpy(v)
     key = tuple(arrays.get(d, _ALL) for d in range(v.ndim))
     if isinstance(value, Array) and value.ndim:
@@ -419,7 +440,9 @@ def index_copy(input, dim, index, source):
     dim = normalize_dim(dim, input.ndim)
     expected = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
     if source.shape != expected:
-        raise RuntimeError(f"index_copy_(): source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices")
+        raise RuntimeError(
+            f"index_copy_(): source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices"
+        )
     out = _copied(input)
     setitem(out, (*(_ALL,) * dim, index), source)
     return out
@@ -448,7 +471,9 @@ def in_place(op):
         if not new.requires_grad:
             return copy_(input, new)
         if input._is_view:
-            raise NotImplementedError(f"{op.__name__}_: changing a view that becomes part of a graph is not supported; use {op.__name__}")
+            raise NotImplementedError(
+                f"{op.__name__}_: changing a view that becomes part of a graph is not supported; use {op.__name__}"
+            )
         return Assign.apply(input, new)
 
     method.__name__ = method.__qualname__ = op.__name__ + "_"

@@ -166,7 +166,9 @@ def fresh(size, dtype, device, requires_grad, k, generator, scalars):
         (size,) = size
     dtype = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not dtype.is_floating_point:
-        raise RuntimeError(f"{k.name.split('_')[0]}: expected a floating-point dtype, got {dtype}; use randint for integers")
+        raise RuntimeError(
+            f"{k.name.split('_')[0]}: expected a floating-point dtype, got {dtype}; use randint for integers"
+        )
     x = fill(k, empty(tuple(size), dtype, device), generator, (), scalars)
     return set_requires_grad(x, True) if requires_grad else x
 
@@ -183,12 +185,24 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
 
 def rand_like(input, *, generator=None, dtype=None, device=None, requires_grad=False):
     """`rand` with the shape, dtype and device of `input`."""
-    return rand(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return rand(
+        tuple(input.shape),
+        generator=generator,
+        dtype=dtype or input.dtype,
+        device=device or input.device,
+        requires_grad=requires_grad,
+    )
 
 
 def randn_like(input, *, generator=None, dtype=None, device=None, requires_grad=False):
     """`randn` with the shape, dtype and device of `input`."""
-    return randn(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return randn(
+        tuple(input.shape),
+        generator=generator,
+        dtype=dtype or input.dtype,
+        device=device or input.device,
+        requires_grad=requires_grad,
+    )
 
 
 def integers(size, low, high, generator, device):
@@ -217,7 +231,9 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
 def randint_like(input, low, high=None, *, generator=None, dtype=None, device=None):
     """`randint` with the shape, dtype and device of `input`."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return randint(
+        low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device
+    )
 
 
 def random_words(n, generator):
@@ -250,7 +266,11 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None)
     like = mean if isinstance(mean, Array) else std
     if isinstance(std, Array) and std.numel() and as_numpy(move(std, "cpu")).min() < 0:
         raise RuntimeError("normal expects all elements of std >= 0.0")
-    shape = tuple(like.shape) if not (isinstance(mean, Array) and isinstance(std, Array)) else np.broadcast_shapes(mean.shape, std.shape)
+    shape = (
+        tuple(like.shape)
+        if not (isinstance(mean, Array) and isinstance(std, Array))
+        else np.broadcast_shapes(mean.shape, std.shape)
+    )
     return add(mul(randn(shape, generator=generator, dtype=like.dtype, device=like.device), std), mean)
 
 
@@ -278,12 +298,16 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         total = np.cumsum(p, axis=1)
         u = (random_words(len(p) * num_samples, generator) >> np.uint64(11)).reshape(len(p), num_samples) * 2.0**-53
         last = p.shape[1] - 1 - np.argmax(p[:, ::-1] > 0, axis=1)  # rounding must not reach past the last possible one
-        picks = np.stack([np.minimum(np.searchsorted(t, v * t[-1], "right"), m) for t, v, m in zip(total, u, last, strict=True)])
+        picks = np.stack(
+            [np.minimum(np.searchsorted(t, v * t[-1], "right"), m) for t, v, m in zip(total, u, last, strict=True)]
+        )
     else:
         if num_samples > p.shape[1]:
             raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
         if ((p > 0).sum(axis=1) < num_samples).any():
-            raise RuntimeError("invalid multinomial distribution (with replacement=False, not enough non-negative category to sample)")
+            raise RuntimeError(
+                "invalid multinomial distribution (with replacement=False, not enough non-negative category to sample)"
+            )
         # the order of exponential waiting times with rates p is the order of draws without replacement
         words = random_words(p.size, generator).reshape(p.shape)
         waiting = -np.log(((words >> np.uint64(12)) + 0.5) * 2.0**-52)
@@ -354,9 +378,15 @@ def random_(input, low=0, to=None, *, generator=None, **bounds):
     if to is None and low:
         low, to = 0, low
     if to is None:
-        to = {"float32": 1 << 24, "float64": 1 << 53, "bfloat16": 1 << 8, "bool": 2, "uint8": 256, "int8": 128, "int32": 1 << 31}.get(
-            x.dtype.name, (1 << 63) - 1
-        )
+        to = {
+            "float32": 1 << 24,
+            "float64": 1 << 53,
+            "bfloat16": 1 << 8,
+            "bool": 2,
+            "uint8": 256,
+            "int8": 128,
+            "int32": 1 << 31,
+        }.get(x.dtype.name, (1 << 63) - 1)
     return copy_(x, cast(integers(tuple(x.shape), low, to, generator, x.device), x.dtype))
 
 

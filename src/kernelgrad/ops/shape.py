@@ -60,7 +60,9 @@ def unflatten(input, dim, sizes):
     shape, n = input.shape, input.shape[dim]
     known = math.prod(s for s in sizes if s != -1)
     if (known and n % known) or (-1 not in sizes and known != n) or (known == 0 and n):
-        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input tensor"
+        )
     sizes = [n // known if s == -1 else s for s in sizes]
     return reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
@@ -147,7 +149,9 @@ def split(tensor, split_size_or_sections, dim=0):
         return split_sizes(tensor, sizes, dim)
     size = operator.index(split_size_or_sections)
     if size < 0 or (size == 0 and n):
-        raise RuntimeError(f"split expects split_size be non-negative, and 0 only for an empty dimension, but got split_size={size}")
+        raise RuntimeError(
+            f"split expects split_size be non-negative, and 0 only for an empty dimension, but got split_size={size}"
+        )
     if n == 0:
         return split_sizes(tensor, (0,), dim)
     return split_sizes(tensor, (size,) * (n // size) + ((n % size,) if n % size else ()), dim)

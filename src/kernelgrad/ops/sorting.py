@@ -9,7 +9,18 @@ from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import normalize_dim, reshape
 from kernelgrad.ops.gathering import around
 
-__all__ = ["argsort", "bincount", "bucketize", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive"]
+__all__ = [
+    "argsort",
+    "bincount",
+    "bucketize",
+    "kthvalue",
+    "msort",
+    "searchsorted",
+    "sort",
+    "topk",
+    "unique",
+    "unique_consecutive",
+]
 
 _scatter_add = kernel("scatter_add_forward")
 
@@ -41,7 +52,10 @@ class Pick(Function):
         grad_x = zeros(ctx.shape, ctx.dtype, grad_values.device)
         if indices.numel():
             outer, inner = around(ctx.shape, ctx.dim)
-            _scatter_add((plain_contiguous(grad_values), indices, grad_x), (outer, indices.shape[ctx.dim], ctx.shape[ctx.dim], inner))
+            _scatter_add(
+                (plain_contiguous(grad_values), indices, grad_x),
+                (outer, indices.shape[ctx.dim], ctx.shape[ctx.dim], inner),
+            )
         return grad_x, None, None
 
 
@@ -129,7 +143,9 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     values, inverse, counts = np.unique(_host(input), return_inverse=True, return_counts=True, axis=dim)
     if dim is None:
         inverse = inverse.reshape(input.shape)
-    return distinct(values, inverse.astype(np.int64), counts.astype(np.int64), return_inverse, return_counts, input.device)
+    return distinct(
+        values, inverse.astype(np.int64), counts.astype(np.int64), return_inverse, return_counts, input.device
+    )
 
 
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
@@ -142,7 +158,14 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     values = a.reshape(-1)[starts] if dim is None else np.take(a, starts, axis=dim)
     inverse = (np.cumsum(first) - 1).astype(np.int64)
     counts = np.diff(np.append(starts, len(flat))).astype(np.int64)
-    return distinct(values, inverse.reshape(a.shape) if dim is None else inverse, counts, return_inverse, return_counts, input.device)
+    return distinct(
+        values,
+        inverse.reshape(a.shape) if dim is None else inverse,
+        counts,
+        return_inverse,
+        return_counts,
+        input.device,
+    )
 
 
 def distinct(values, inverse, counts, return_inverse, return_counts, device):

@@ -62,7 +62,17 @@ class Adam(FusedOptimizer):
         size = lr / (1.0 - beta1**step)
         correction = 1.0 / math.sqrt(1.0 - beta2**step)
         scale = -1.0 if group["maximize"] else 1.0
-        return (group["amsgrad"],), (scale, weight_decay, shrink, 1.0 - beta1, beta2, 1.0 - beta2, size, correction, group["eps"])
+        return (group["amsgrad"],), (
+            scale,
+            weight_decay,
+            shrink,
+            1.0 - beta1,
+            beta2,
+            1.0 - beta2,
+            size,
+            correction,
+            group["eps"],
+        )
 
 
 class AdamW(Adam):
@@ -130,7 +140,18 @@ class NAdam(FusedOptimizer):
         size_g, size_m = lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next)
         correction = 1.0 / math.sqrt(1.0 - beta2**step)
         scale = -1.0 if group["maximize"] else 1.0
-        return (), (scale, weight_decay, shrink, 1.0 - beta1, beta2, 1.0 - beta2, size_g, size_m, correction, group["eps"])
+        return (), (
+            scale,
+            weight_decay,
+            shrink,
+            1.0 - beta1,
+            beta2,
+            1.0 - beta2,
+            size_g,
+            size_m,
+            correction,
+            group["eps"],
+        )
 
 
 class Adamax(FusedOptimizer):

@@ -34,12 +34,23 @@ class RMSprop(FusedOptimizer):
         )  # fmt: skip
 
     def _needed(self, group):
-        return ("square_avg",) + ("grad_avg",) * bool(group["centered"]) + ("momentum_buffer",) * (group["momentum"] > 0)
+        return (
+            ("square_avg",) + ("grad_avg",) * bool(group["centered"]) + ("momentum_buffer",) * (group["momentum"] > 0)
+        )
 
     def _constants(self, group, step, state):
         alpha, scale = group["alpha"], -1.0 if group["maximize"] else 1.0
         flags = (group["centered"], group["momentum"] > 0)
-        return flags, (scale, group["weight_decay"], 1.0, alpha, 1.0 - alpha, float(group["lr"]), group["eps"], group["momentum"])
+        return flags, (
+            scale,
+            group["weight_decay"],
+            1.0,
+            alpha,
+            1.0 - alpha,
+            float(group["lr"]),
+            group["eps"],
+            group["momentum"],
+        )
 
 
 class Adagrad(FusedOptimizer):

@@ -46,10 +46,14 @@ class Optimizer:
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
-        self._hooks = {name: OrderedDict() for name in ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")}
+        self._hooks = {
+            name: OrderedDict() for name in ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")
+        }
         self._steps = 0  # taken by this object; the schedulers look at it
         if isinstance(params, Array):
-            raise TypeError(f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got {type(params).__name__}")
+            raise TypeError(
+                f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got {type(params).__name__}"
+            )
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -118,7 +122,8 @@ class Optimizer:
             hook(self)
         numbers = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         groups = [
-            {**{k: v for k, v in group.items() if k != "params"}, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups
+            {**{k: v for k, v in group.items() if k != "params"}, "params": [numbers[id(p)] for p in group["params"]]}
+            for group in self.param_groups
         ]
         state = {numbers[id(p)] if isinstance(p, Array) else p: s for p, s in self.state.items()}
         result = {"state": state, "param_groups": groups}
@@ -135,9 +140,13 @@ class Optimizer:
             state_dict = state_dict if changed is None else changed
         groups, saved = self.param_groups, copy.deepcopy(state_dict["param_groups"])
         if len(groups) != len(saved):
-            raise ValueError(f"loaded state dict has a different number of parameter groups: {len(saved)}, the optimizer has {len(groups)}")
+            raise ValueError(
+                f"loaded state dict has a different number of parameter groups: {len(saved)}, the optimizer has {len(groups)}"
+            )
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in saved]:
-            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
         numbers = chain.from_iterable(g["params"] for g in saved)
         params = dict(zip(numbers, chain.from_iterable(g["params"] for g in groups), strict=True))
         state = defaultdict(dict)
@@ -175,7 +184,10 @@ class Optimizer:
         self.__dict__.update(state)
         self.__dict__.setdefault("_steps", 0)
         if "_hooks" not in self.__dict__:
-            self._hooks = {name: OrderedDict() for name in ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")}
+            self._hooks = {
+                name: OrderedDict()
+                for name in ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")
+            }
 
     # ---- Hooks ----
 

@@ -51,4 +51,12 @@ class SGD(FusedOptimizer):
         momentum, fresh = group["momentum"], step == 1
         flags = (momentum != 0, group["nesterov"])
         keep, gain = (0.0, 1.0) if fresh else (momentum, 1.0 - group["dampening"])
-        return flags, (-1.0 if group["maximize"] else 1.0, group["weight_decay"], 1.0, float(group["lr"]), keep, gain, momentum)
+        return flags, (
+            -1.0 if group["maximize"] else 1.0,
+            group["weight_decay"],
+            1.0,
+            float(group["lr"]),
+            keep,
+            gain,
+            momentum,
+        )

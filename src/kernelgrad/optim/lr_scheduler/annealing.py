@@ -27,7 +27,10 @@ class CosineAnnealingLR(LRScheduler):
         low, epoch, period = self.eta_min, self.last_epoch, self.T_max
         if (epoch - 1 - period) % (2 * period) == 0:  # at the bottom the recursion would divide by 0
             step = (1 - math.cos(math.pi / period)) / 2
-            return [group["lr"] + (base - low) * step for base, group in zip(self.base_lrs, self.optimizer.param_groups, strict=True)]
+            return [
+                group["lr"] + (base - low) * step
+                for base, group in zip(self.base_lrs, self.optimizer.param_groups, strict=True)
+            ]
         ratio = (1 + math.cos(math.pi * epoch / period)) / (1 + math.cos(math.pi * (epoch - 1) / period))
         return [ratio * (group["lr"] - low) + low for group in self.optimizer.param_groups]
 
@@ -156,12 +159,17 @@ class CyclicLR(_WithMomentum):
         slope = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
         height = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
-            for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True):
+            for group, low, high in zip(
+                self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True
+            ):
                 self._set_momentum(group, high - (high - low) * slope * height)
         return [low + (high - low) * slope * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
 
     def state_dict(self):
-        return {**super().state_dict(), "_scale_fn_custom": None if self._custom is None else function_state(self._custom)}
+        return {
+            **super().state_dict(),
+            "_scale_fn_custom": None if self._custom is None else function_state(self._custom),
+        }
 
     def load_state_dict(self, state_dict):
         state = dict(state_dict)

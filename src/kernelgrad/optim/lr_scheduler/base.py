@@ -26,7 +26,9 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch >= 0")
+                raise KeyError(
+                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch >= 0"
+                )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._initial_step()
@@ -102,4 +104,8 @@ def per_group(name, optimizer, value):
 
 def function_state(function):
     """What of a user's function a checkpoint keeps: the attributes of a callable object; of a plain function nothing."""
-    return None if isinstance(function, types.FunctionType) or not hasattr(function, "__dict__") else function.__dict__.copy()
+    return (
+        None
+        if isinstance(function, types.FunctionType) or not hasattr(function, "__dict__")
+        else function.__dict__.copy()
+    )

@@ -11,9 +11,13 @@ def check_members(name, schedulers, optimizer):
         if not hasattr(scheduler, "optimizer"):
             raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
         if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError(f"{name} does not support `ReduceLROnPlateau` scheduler as its step() needs a metric, but got one at index {i}")
+            raise ValueError(
+                f"{name} does not support `ReduceLROnPlateau` scheduler as its step() needs a metric, but got one at index {i}"
+            )
         if scheduler.optimizer is not optimizer:
-            raise ValueError(f"{name} expects all schedulers to belong to the same optimizer; the one at index {i} has another")
+            raise ValueError(
+                f"{name} expects all schedulers to belong to the same optimizer; the one at index {i} has another"
+            )
 
 
 class _Composed(LRScheduler):

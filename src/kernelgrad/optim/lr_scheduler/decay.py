@@ -45,7 +45,10 @@ class MultiplicativeLR(_WithFunctions):
     def get_lr(self):
         if self._initial:
             return self.rates()
-        return [group["lr"] * f(self.last_epoch) for f, group in zip(self.lr_lambdas, self.optimizer.param_groups, strict=True)]
+        return [
+            group["lr"] * f(self.last_epoch)
+            for f, group in zip(self.lr_lambdas, self.optimizer.param_groups, strict=True)
+        ]
 
 
 class StepLR(LRScheduler):
@@ -81,7 +84,9 @@ class MultiStepLR(LRScheduler):
 
     def load_state_dict(self, state_dict):
         super().load_state_dict(state_dict)
-        self.milestones = Counter({int(k): v for k, v in dict(self.milestones).items()})  # JSON turns the epochs into strings
+        self.milestones = Counter(
+            {int(k): v for k, v in dict(self.milestones).items()}
+        )  # JSON turns the epochs into strings
 
 
 class ConstantLR(LRScheduler):
