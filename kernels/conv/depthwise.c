@@ -3,7 +3,8 @@
  * which splits a row into edges and inside. */
 #include "conv/conv.h"
 
-#define SLICES 16 /* of the output rows, for backward weight */
+#define SLICES 16  /* of the output rows, for backward weight */
+#define BAND 65536 /* floats of a band of rows: a quarter of L2 */
 
 typedef struct {
     conv_axis axes[2];
@@ -124,72 +125,72 @@ void KG_NAME(conv_depthwise_data)(const conv_shape *s, const float *grad_out, co
         }
 }
 
-/* ---- grad_weight[c, tap] = sum over pixels of x[pixel under the tap, c] grad_out[pixel, c]: per output row, rows in
- * order ---- */
+/* ---- grad_weight[c, tap] = sum over pixels of x[pixel under the tap, c] grad_out[pixel, c], from bands of padded rows
+ * ---- */
 
 typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
-    float *partial; /* [slice][tap][channel] */
-    int64_t images, channels, slices;
+    float *partial;                         /* [slice][tap][channel] */
+    int64_t images, channels, slices, rows; /* rows: of a band at most */
 } depthwise_gradient;
 
-/* Sums over outputs x0 .. x1-1 for `taps` neighbouring taps of a row, added to to[tap][channel]. */
-VEC_INLINE void add_row(int taps, const float *x, int64_t next, int64_t gap, const float *g, int64_t C, int64_t count,
-                        float *to, int64_t left) {
-    vec_f32 acc[3];
+/* Sums over the outputs of a band for `taps` neighbouring taps and `vecs` vectors of channels, added to
+ * to[tap][channel]. */
+VEC_INLINE void add_band(int taps, int vecs, const conv_axis *h, const float *x, int64_t x_row, const float *g,
+                         int64_t C, int64_t rows, float *to, int64_t left) {
+    vec_f32 acc[3][4];
+    int64_t next = h->step * C, gap = h->gap * C;
     UNROLL
-    for (int t = 0; t < taps; t++) acc[t] = vec_zero();
-    for (int64_t i = 0; i < count; i++, x += next, g += C) {
-        vec_f32 v = vec_load(g, left);
-        UNROLL
-        for (int t = 0; t < taps; t++) acc[t] = vec_fma(vec_load(x + t * gap, left), v, acc[t]);
+    for (int t = 0; t < taps; t++) UNROLL
+    for (int j = 0; j < vecs; j++) acc[t][j] = vec_zero();
+    for (int64_t row = 0; row < rows; row++, x += x_row) {
+        const float *p = x;
+        for (int64_t i = 0; i < h->outputs; i++, p += next, g += C) UNROLL
+        for (int j = 0; j < vecs; j++) {
+            vec_f32 v = vec_load(g + j * VEC_LANES, left);
+            UNROLL
+            for (int t = 0; t < taps; t++)
+                acc[t][j] = vec_fma(vec_load(p + t * gap + j * VEC_LANES, left), v, acc[t][j]);
+        }
     }
     UNROLL
-    for (int t = 0; t < taps; t++) vec_store(to + t * C, vec_add(vec_load(to + t * C, left), acc[t]), left);
+    for (int t = 0; t < taps; t++) UNROLL
+    for (int j = 0; j < vecs; j++) {
+        float *sum = to + t * C + j * VEC_LANES;
+        vec_store(sum, vec_add(vec_load(sum, left), acc[t][j]), left);
+    }
 }
 
+/* Chunk: a slice of the output rows of all images. */
 static void gradient_rows(void *context, int64_t slice) {
     const depthwise_gradient *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t C = z->channels, rows = v->outputs * z->images, next = h->step * C, gap = h->gap * C;
+    int64_t C = z->channels, all = v->outputs * z->images, end = cut(all, z->slices, slice + 1);
     float *partial = memset(z->partial + slice * v->taps * h->taps * C, 0, sizeof(float) * v->taps * h->taps * C);
-    for (int64_t row = cut(rows, z->slices, slice); row < cut(rows, z->slices, slice + 1); row++) {
-        const float *g = z->grad_out + row * h->outputs * C;
-        for (int64_t ty = 0; ty < v->taps; ty++) {
-            int64_t sy = row % v->outputs * v->step + v->first + ty * v->gap;
-            if (sy < 0 || sy >= v->source) continue;
-            const float *line = z->x + (row / v->outputs * v->source + sy) * h->source * C + h->first * C;
-            for (int64_t tx = 0; tx < h->taps;) {
-                int64_t x0, x1, y0, y1, taps = h->taps - tx >= 3 ? 3 : 1;
-                reached(h, tx, &x0, &x1), reached(h, tx + taps - 1, &y0, &y1); /* common to the taps: x0 .. y1-1 */
-                for (int64_t c = 0; c < C; c += VEC_LANES) {
+    float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, C, z->rows));
+    for (int64_t row = cut(all, z->slices, slice), rows; row < end; row += rows) {
+        int64_t n = row / v->outputs, y = row % v->outputs;
+        rows = least(least(z->rows, end - row), v->outputs - y);
+        conv_band band = KG_NAME(conv_make_band)(z->axes, z->x + n * v->source * h->source * C, C, y, y + rows, room);
+        for (int64_t c = 0, width; c < C; c += width) {
+            const float *g = z->grad_out + row * h->outputs * C + c;
+            width = c + 4 * VEC_LANES <= C ? 4 * VEC_LANES : VEC_LANES;
+            for (int64_t ty = 0; ty < v->taps; ty++)
+                for (int64_t tx = 0, taps; tx < h->taps; tx += taps) {
+                    const float *x = band.at + ty * v->gap * band.row + tx * h->gap * C + c;
                     float *to = partial + (ty * h->taps + tx) * C + c;
-                    const float *x = line + tx * gap + c;
-                    int64_t left = C - c, inside = most(y1, x0) - x0;
-                    if (taps == 1) {
-                        add_row(1, x + x0 * next, next, gap, g + x0 * C + c, C, x1 - x0, to, left);
-                        continue;
-                    }
-                    if (left >= VEC_LANES)
-                        add_row(3, x + x0 * next, next, gap, g + x0 * C + c, C, inside, to, VEC_LANES);
+                    int64_t x_row = v->step * band.row;
+                    taps = h->taps - tx >= 3 ? 3 : 1;
+                    if (taps == 3 && width > VEC_LANES)
+                        add_band(3, 4, h, x, x_row, g, C, rows, to, VEC_LANES);
+                    else if (taps == 3)
+                        add_band(3, 1, h, x, x_row, g, C, rows, to, C - c);
+                    else if (width > VEC_LANES)
+                        add_band(1, 4, h, x, x_row, g, C, rows, to, VEC_LANES);
                     else
-                        add_row(3, x + x0 * next, next, gap, g + x0 * C + c, C, inside, to, left);
-                    for (int64_t t = 0; t < 3;
-                         t++) { /* outputs that only this tap of the three reaches, or two of them */
-                        int64_t from, end;
-                        reached(h, tx + t, &from, &end);
-                        int64_t split = least(end, x0), after = most(from, x0 + inside);
-                        if (from < split)
-                            add_row(1, x + t * gap + from * next, next, gap, g + from * C + c, C, split - from,
-                                    to + t * C, left);
-                        if (after < end)
-                            add_row(1, x + t * gap + after * next, next, gap, g + after * C + c, C, end - after,
-                                    to + t * C, left);
-                    }
+                        add_band(1, 1, h, x, x_row, g, C, rows, to, C - c);
                 }
-                tx += taps;
-            }
         }
     }
 }
@@ -202,6 +203,7 @@ void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const f
                             .channels = s->C,
                             .slices = most(1, least(SLICES, s->N * s->OH))};
     int64_t taps = s->kh * s->kw, size = taps * s->C;
+    z.rows = most(1, least(s->OH, BAND / (s->OW * s->stride[1] * s->stride[0] * s->C)));
     z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z.slices * size);
     kg_parallel(gradient_rows, &z, z.slices, 1e-4 * s->N * s->OH * s->OW * s->C * (1 + .1 * taps));
     for (int64_t c = 0; c < s->C; c++)

@@ -82,14 +82,16 @@ static int inside(const conv_axis *a) {
 int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t channels, int64_t rows) {
     const conv_axis *v = axes, *h = axes + 1;
     if (inside(v) && inside(h)) return 0;
-    int64_t width = (h->outputs - 1) * h->step + h->taps, height = (rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
+    int64_t width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1,
+            height = (rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
     return height * width * channels + VEC_LANES;
 }
 
 conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t channels, int64_t y0, int64_t y1,
                                   float *room) {
     const conv_axis *v = axes, *h = axes + 1;
-    int64_t top = y0 * v->step + v->first, width = (h->outputs - 1) * h->step + h->taps, row = h->source * channels;
+    int64_t top = y0 * v->step + v->first, width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1,
+            row = h->source * channels;
     if (inside(v) && inside(h)) return (conv_band){image + top * row + h->first * channels, row};
     int64_t height = (y1 - y0 - 1) * v->step + (v->taps - 1) * v->gap + 1;
     int64_t low = least(most(-h->first, 0), width), high = most(least(h->source - h->first, width), low);
