@@ -36,8 +36,8 @@ static float log_sum_exp(const float *x, int64_t n) {
     float m = -INFINITY, shift = 0.0f, sum = 0.0f;
     for (int64_t i = 0; i < n; i += TREE_BLOCK) {
         int64_t count = smaller(TREE_BLOCK, n - i);
-        float largest = tree_row(TREE_MAX, x + i, count, 0.0f);
-        if (!(largest <= m)) {
+        float largest = tree_row(TREE_SHIFT, x + i, count, 0.0f);
+        if (largest > m) {
             float next = shift_of(largest);
             if (i > 0) sum *= scalar(vec_exp(vec_set(m - next)));
             m = largest;
@@ -112,7 +112,7 @@ static void forward_rows(void *context, int64_t chunk) {
         } else {
             float m[TREE_WIDTH];
             at = strip_at(p, row, stop, &width);
-            tree_columns(TREE_MAX, p->x + at, p->x, 0, m, p->classes, p->inner, width, TREE_ROWS);
+            tree_columns(TREE_SHIFT, p->x + at, p->x, 0, m, p->classes, p->inner, width, TREE_ROWS);
             for (int64_t j = 0; j < width; j++) m[j] = shift_of(m[j]);
             tree_columns(TREE_SUM_EXP, p->x + at, p->x, m, lse, p->classes, p->inner, width, TREE_ROWS);
             for (int64_t j = 0; j < width; j += VEC_LANES) {

@@ -58,9 +58,8 @@ static void rms_norm_forward(void *const *arrays, const int64_t *sizes, const do
     }
 }
 
-/* With h = (x - mean) rstd and q = g weight: dx = rstd (q - mean(q) - h mean(q h)), dweight += g h, dbias += g.
- * Without a mean (RMS norm) mean(q) is not taken off. */
-VEC_INLINE void backward_row(const backward *b, int64_t row, float *grad_weight, float *grad_bias, int centred) {
+/* mean(q) and mean(q h) of one row, with h = (x - mean) rstd and q = g weight */
+VEC_INLINE void means_of_row(const backward *b, int64_t row, float *mean_q, float *mean_qh, int centred) {
     int64_t n = b->n;
     const float *x = b->x + row * n, *g = b->grad_out + row * n;
     const vec_f32 m = vec_set(centred ? b->mean[row] : 0.0f), r = vec_set(b->rstd[row]);
@@ -75,28 +74,48 @@ VEC_INLINE void backward_row(const backward *b, int64_t row, float *grad_weight,
             if (centred) sum[k].v[j] = vec_add(sum[k].v[j], q);
             dot[k].v[j] = vec_fma(q, h, dot[k].v[j]);
         }
-    const vec_f32 mean_q = vec_set(centred ? vec16_sum(vec16_add(sum[0], sum[1])) / (float)n : 0.0f);
-    const vec_f32 mean_qh = vec_set(vec16_sum(vec16_add(dot[0], dot[1])) / (float)n);
+    *mean_q = centred ? vec16_sum(vec16_add(sum[0], sum[1])) / (float)n : 0.0f;
+    *mean_qh = vec16_sum(vec16_add(dot[0], dot[1])) / (float)n;
+}
+
+/* dx = rstd (q - mean(q) - h mean(q h)), dweight += g h, dbias += g, for `count` rows: the sums for weight and bias are
+ * loaded and stored once for all of them. Without a mean (RMS norm) mean(q) is not taken off. */
+VEC_INLINE void backward_few(const backward *b, int64_t row, int count, float *grad_weight, float *grad_bias,
+                             int centred) {
+    int64_t n = b->n;
+    float mean_q[4], mean_qh[4];
+    UNROLL
+    for (int k = 0; k < count; k++) means_of_row(b, row + k, mean_q + k, mean_qh + k, centred);
     for (int64_t i = 0; i < n; i += VEC_LANES) {
         int64_t rest = n - i;
-        vec_f32 gv = vec_load(g + i, rest), h = vec_mul(vec_sub(vec_load(x + i, rest), m), r);
-        vec_f32 q = b->weight ? vec_mul(gv, vec_load(b->weight + i, rest)) : gv;
-        if (centred) q = vec_sub(q, mean_q);
-        vec_store(b->grad_x + row * n + i, vec_mul(vec_fnma(h, mean_qh, q), r), rest);
-        if (grad_weight) vec_store(grad_weight + i, vec_fma(gv, h, vec_load(grad_weight + i, rest)), rest);
-        if (grad_bias) vec_store(grad_bias + i, vec_add(gv, vec_load(grad_bias + i, rest)), rest);
+        vec_f32 weight = b->weight ? vec_load(b->weight + i, rest) : vec_set(1.0f);
+        vec_f32 by_weight = grad_weight ? vec_load(grad_weight + i, rest) : vec_zero();
+        vec_f32 by_bias = grad_bias ? vec_load(grad_bias + i, rest) : vec_zero();
+        UNROLL
+        for (int k = 0; k < count; k++) {
+            int64_t at = (row + k) * n + i;
+            const vec_f32 m = vec_set(centred ? b->mean[row + k] : 0.0f), r = vec_set(b->rstd[row + k]);
+            vec_f32 g = vec_load(b->grad_out + at, rest), h = vec_mul(vec_sub(vec_load(b->x + at, rest), m), r);
+            vec_f32 q = vec_mul(g, weight);
+            if (centred) q = vec_sub(q, vec_set(mean_q[k]));
+            vec_store(b->grad_x + at, vec_mul(vec_fnma(h, vec_set(mean_qh[k]), q), r), rest);
+            by_weight = vec_fma(g, h, by_weight);
+            by_bias = vec_add(by_bias, g);
+        }
+        if (grad_weight) vec_store(grad_weight + i, by_weight, rest);
+        if (grad_bias) vec_store(grad_bias + i, by_bias, rest);
     }
 }
 
-VEC_INLINE void backward_part(const backward *b, int64_t part, int centred, int has_weight, int has_bias) {
-    int64_t stop = (part + 1) * b->part < b->rows ? (part + 1) * b->part : b->rows;
-    float *partial = b->partial + part * 2 * b->n;
+VEC_INLINE void backward_part(const backward *b, int64_t part, int centred) {
+    int64_t row = part * b->part, stop = row + b->part < b->rows ? row + b->part : b->rows;
+    float *partial = b->partial + part * 2 * b->n, *by_bias = centred ? partial + b->n : 0;
     memset(partial, 0, (size_t)(2 * b->n) * sizeof(float));
-    for (int64_t row = part * b->part; row < stop; row++)
-        backward_row(b, row, has_weight ? partial : 0, has_bias ? partial + b->n : 0, centred);
+    for (; row + 4 <= stop; row += 4) backward_few(b, row, 4, partial, by_bias, centred);
+    for (; row < stop; row++) backward_few(b, row, 1, partial, by_bias, centred);
 }
-static void layer_norm_part(void *context, int64_t part) { backward_part(context, part, 1, 1, 1); }
-static void rms_norm_part(void *context, int64_t part) { backward_part(context, part, 0, 1, 0); }
+static void layer_norm_part(void *context, int64_t part) { backward_part(context, part, 1); }
+static void rms_norm_part(void *context, int64_t part) { backward_part(context, part, 0); }
 
 /* Rows go in parts, 32 at most, that depend on sizes alone; the parts' sums for weight and bias are merged in order. */
 static void backward_rows(kg_task *task, backward *b, float *grad_weight, float *grad_bias) {

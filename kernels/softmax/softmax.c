@@ -57,13 +57,13 @@ static void softmax_forward(void *const *arrays, const int64_t *sizes, const dou
     for (int64_t row = start; row < stop && inner == 1; row++) {
         const float *xr = x + row * n;
         float *yr = out + row * n;
-        vec_f32 scale = vec_set(1.0f / exp_row(xr, yr, n, tree_row(TREE_MAX, xr, n, 0.0f)));
+        vec_f32 scale = vec_set(1.0f / exp_row(xr, yr, n, tree_row(TREE_SHIFT, xr, n, 0.0f)));
         for (int64_t i = 0; i < n; i += VEC_LANES) vec_store(yr + i, vec_mul(vec_load(yr + i, n - i), scale), n - i);
     }
     for (int64_t row = start; row < stop && inner > 1;) {
         strip s = strip_of(row, stop, n, inner);
         float m[TREE_WIDTH], sum[TREE_WIDTH];
-        tree_columns(TREE_MAX, x + s.at, x, 0, m, n, inner, s.width, TREE_ROWS);
+        tree_columns(TREE_SHIFT, x + s.at, x, 0, m, n, inner, s.width, TREE_ROWS);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < s.width; j += VEC_LANES) {
                 int64_t at = s.at + i * inner + j, rest = s.width - j;
@@ -117,7 +117,7 @@ static void log_softmax_forward(void *const *arrays, const int64_t *sizes, const
     (void)scalars;
     for (int64_t row = start; row < stop && inner == 1; row++) {
         const float *xr = x + row * n;
-        float m = tree_row(TREE_MAX, xr, n, 0.0f);
+        float m = tree_row(TREE_SHIFT, xr, n, 0.0f);
         vec_f32 mv = vec_set(m), log_sum = vec_log(vec_set(tree_row(TREE_SUM_EXP, xr, n, m)));
         for (int64_t i = 0; i < n; i += VEC_LANES)
             vec_store(out + row * n + i, vec_sub(vec_sub(vec_load(xr + i, n - i), mv), log_sum), n - i);
@@ -125,7 +125,7 @@ static void log_softmax_forward(void *const *arrays, const int64_t *sizes, const
     for (int64_t row = start; row < stop && inner > 1;) {
         strip s = strip_of(row, stop, n, inner);
         float m[TREE_WIDTH], log_sum[TREE_WIDTH];
-        tree_columns(TREE_MAX, x + s.at, x, 0, m, n, inner, s.width, TREE_ROWS);
+        tree_columns(TREE_SHIFT, x + s.at, x, 0, m, n, inner, s.width, TREE_ROWS);
         tree_columns(TREE_SUM_EXP, x + s.at, x, m, log_sum, n, inner, s.width, TREE_ROWS);
         for (int64_t j = 0; j < s.width; j += VEC_LANES)
             vec_store(log_sum + j, vec_log(vec_load(log_sum + j, s.width - j)), s.width - j);
