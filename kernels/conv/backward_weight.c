@@ -13,7 +13,7 @@ typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
-    int64_t images, groups, in, outs, k, pixels, slices, ranges, range, block, ldc, taps;
+    int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps;
 } gradient;
 
 /* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
@@ -72,14 +72,14 @@ static void slice_gradient_band(void *context, int64_t slice) {
     }
 }
 
-/* Chunk: one output channel. */
+/* Chunk: one output channel; of merged groups the diagonal. */
 static void finish(void *context, int64_t chunk) {
     const gradient *z = context;
-    int64_t group = chunk / z->outs, o = chunk % z->outs, slice = z->groups * z->k * z->ldc;
-    const float *from = z->partial + group * z->k * z->ldc + o;
-    float *to = z->grad_weight + chunk * z->k;
-    for (int64_t tap = 0; tap < z->taps; tap++)
-        for (int64_t c = 0; c < z->in; c++, from += z->ldc) {
+    int64_t group = chunk / z->outs, o = chunk % z->outs, slice = z->groups * z->k * z->ldc, in = z->in / z->merge;
+    const float *from = z->partial + (group * z->k + o / (z->outs / z->merge) * in) * z->ldc + o;
+    float *to = z->grad_weight + chunk * in * z->taps;
+    for (int64_t tap = 0; tap < z->taps; tap++, from += (z->in - in) * z->ldc)
+        for (int64_t c = 0; c < in; c++, from += z->ldc) {
             float sum = *from;
             for (int64_t i = 1; i < z->slices; i++) sum += from[i * slice];
             to[c * z->taps + tap] = sum;
@@ -87,20 +87,22 @@ static void finish(void *context, int64_t chunk) {
 }
 
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight) {
+    int64_t merge = merged_groups(s), groups = s->groups / merge;
     gradient z = {.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                   .x = x,
                   .grad_out = grad_out,
                   .grad_weight = grad_weight,
                   .images = s->N,
-                  .groups = s->groups,
-                  .in = s->C / s->groups,
-                  .outs = s->K / s->groups,
+                  .groups = groups,
+                  .merge = merge,
+                  .in = s->C / groups,
+                  .outs = s->K / groups,
                   .pixels = s->N * s->OH * s->OW,
                   .taps = s->kh * s->kw};
     z.k = z.taps * z.in, z.ldc = odd_lines(z.outs);
     int64_t bytes = z.groups * z.k * z.ldc * 4;
     if (z.pixels == 0 || bytes == 0) {
-        memset(grad_weight, 0, sizeof(float) * s->K * z.k);
+        memset(grad_weight, 0, sizeof(float) * s->K * z.k / merge);
         return;
     }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));

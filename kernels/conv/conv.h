@@ -37,6 +37,14 @@ static inline int64_t cut(int64_t total, int64_t parts, int64_t i) {
 /* An odd number of cache lines: rows at this distance spread over all sets of L1 and L2. */
 static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
 
+/* Narrow groups are done several at a time, as one product with zeros off the diagonal, so that they fill a vector. The
+ * same number on every instruction set, and no longer reduction than one part of KC: so zeros are all that it adds. */
+static inline int64_t merged_groups(const conv_shape *s) {
+    int64_t merge = 1, width = most(s->C, s->K) / s->groups, taps = s->kh * s->kw;
+    while (s->groups % (merge * 2) == 0 && merge * 2 * width <= 16 && merge * 2 * width * taps <= 384) merge *= 2;
+    return merge;
+}
+
 /* What becomes of a finished tile: C = activation(acc + C + bias). */
 typedef struct {
     const float *bias; /* per column, or NULL */
@@ -71,8 +79,7 @@ conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
 conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase); /* of backward data */
 
 /* Rows of an image as they are needed for output rows y0 .. y1-1, with zeros where taps leave the image: `step` and
- * `gap` of the axes apply to the rows and pixels of a band as to those of the image. Taps side by side only (gap 1
- * along x). */
+ * `gap` of the axes apply to the rows and pixels of a band as to those of the image. */
 typedef struct {
     const float *at; /* the first tap of output (y0, 0) */
     int64_t row;     /* floats from row to row */

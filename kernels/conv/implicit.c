@@ -14,7 +14,8 @@ typedef struct {
     conv_axis axes[2];
     const float *source, *weight, *bias;
     float *packed, *out;
-    int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group */
+    int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group, or of several that are merged */
+    int64_t merge, own_in, own_outs;                /* how many; channels of one group */
     int64_t weight_out, weight_in, weight_group,
         kernel_w; /* strides in the weight, of an output and an input channel */
     int64_t k, kc, row, pixels, block, blocks, panels, ranges, relu;
@@ -27,19 +28,24 @@ static void pack_weights(void *context, int64_t chunk) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, panel = chunk / parts % z->panels,
             group = chunk / parts / z->panels;
-    int64_t lanes = least(PANEL, z->outs - panel * PANEL), end = least(first + 16, z->in);
-    const float *w = z->weight + group * z->weight_group + panel * PANEL * z->weight_out;
     float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
-    for (int64_t i = first; i < end; i++)
+    for (int64_t i = first; i < least(first + 16, z->in); i++) {
+        /* the group that input i is of, and the lanes that are outputs of the same */
+        int64_t own = i / z->own_in, lane0 = own * z->own_outs - panel * PANEL;
+        int64_t low = least(most(lane0, 0), PANEL), high = most(least(lane0 + z->own_outs, PANEL), low);
+        const float *w = z->weight + (group * z->merge + own) * z->weight_group - lane0 * z->weight_out +
+                         (i - own * z->own_in) * z->weight_in;
         for (int64_t ty = 0; ty < v->taps; ty++)
             for (int64_t tx = 0; tx < h->taps; tx++) {
                 int64_t tap =
                     (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
-                const float *from = w + i * z->weight_in + tap;
+                const float *from = w + tap;
                 float *row = to + ((ty * h->taps + tx) * z->in + i) * PANEL;
-                for (int64_t lane = 0; lane < lanes; lane++) row[lane] = from[lane * z->weight_out];
-                for (int64_t lane = lanes; lane < PANEL; lane++) row[lane] = 0;
+                for (int64_t lane = low; lane < high; lane++) row[lane] = from[lane * z->weight_out];
+                for (int64_t lane = 0; lane < low; lane++) row[lane] = 0;
+                for (int64_t lane = high; lane < PANEL; lane++) row[lane] = 0;
             }
+    }
 }
 
 /* Where output pixel `pixel` of this product lies in `out`. */
@@ -145,16 +151,19 @@ static void run(product *z) {
 
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
                                     float *out) {
-    int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups;
+    int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups, merge = merged_groups(s);
     run(&(product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                    .source = x,
                    .weight = weight,
                    .bias = bias,
                    .out = out,
-                   .groups = s->groups,
+                   .groups = s->groups / merge,
                    .images = s->N,
-                   .in = in,
-                   .outs = outs,
+                   .in = in * merge,
+                   .outs = outs * merge,
+                   .merge = merge,
+                   .own_in = in,
+                   .own_outs = outs,
                    .out_h = s->OH,
                    .out_w = s->OW,
                    .weight_out = in * taps,
@@ -166,7 +175,7 @@ void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const f
 
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x) {
-    int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups;
+    int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups, merge = merged_groups(s);
     for (int64_t y = 0; y < s->stride[0]; y++)
         for (int64_t x = 0; x < s->stride[1]; x++)
             run(&(product){.axes = {KG_NAME(conv_phase_axis)(s, 0, y), KG_NAME(conv_phase_axis)(s, 1, x)},
@@ -174,10 +183,13 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
                            .weight = weight,
                            .bias = bias,
                            .out = grad_x,
-                           .groups = s->groups,
+                           .groups = s->groups / merge,
                            .images = s->N,
-                           .in = in,
-                           .outs = outs,
+                           .in = in * merge,
+                           .outs = outs * merge,
+                           .merge = merge,
+                           .own_in = in,
+                           .own_outs = outs,
                            .out_h = s->H,
                            .out_w = s->W,
                            .weight_out = taps,
