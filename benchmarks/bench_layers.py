@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from harness import Contender, backend
-from task import Task, by_size
+from task import Cost, Task, by_size
 
 import kernelgrad as kg
 
@@ -46,15 +46,20 @@ def tasks(session, function):
         contenders = list(session.backends)
         if "torch" in session.peers:
             contenders += ["torch", "torch channels_last"] if len(layer.input) == 4 else ["torch"]
-        multiply_adds = kg.nn.summary(layer.build(kg.nn), layer.input).multiply_adds
         yield Task(
             "layers, forward and backward",
             layer.name,
             by_size(layer.input),
             tuple(contenders),
             lambda layer=layer, contenders=tuple(contenders): [contender(name, layer) for name in contenders],
-            flops=3 * 2 * multiply_adds if "Linear" in layer.name or "Conv" in layer.name else None,
+            lambda layer=layer: cost(layer),
         )
+
+
+def cost(layer):
+    if "Linear" not in layer.name and "Conv" not in layer.name:
+        return Cost()
+    return Cost(flops=3 * 2 * kg.nn.summary(layer.build(kg.nn), layer.input).multiply_adds)
 
 
 def contender(name, layer):

@@ -6,7 +6,7 @@ One loop over `kernelgrad.testing.all_cases()`: a new op appears here by its cas
 import numpy as np
 from harness import Contender, backend
 from peers import numpy_call
-from task import Task, by_size
+from task import Cost, Task, by_size
 
 import kernelgrad as kg
 from kernelgrad.testing import all_cases
@@ -27,22 +27,41 @@ def op_task(session, case, shape, training):
         contenders.append("numpy")
     if "torch" in session.peers and case.torch:
         contenders.append("torch")
-    arguments = case.arguments(shape, "float32")
-    largest = max((a.nbytes for a in arguments if isinstance(a, np.ndarray)), default=0)
-    passes = 3 if training else 1  # backward reads and writes about as much again for each side
     return Task(
         "ops, forward and backward" if training else "ops",
         case.name,
         by_size(shape),
         tuple(contenders),
         lambda: [contender(name, case, shape, training) for name in contenders],
-        None if case.flops is None else passes * case.flops(shape),
-        passes * case.arrays_moved * largest or None,
+        lambda: cost(case, shape, training),
     )
 
 
+def cost(case, shape, training):
+    largest = max(
+        (a for a in arguments_of(case, shape) if isinstance(a, np.ndarray)), key=lambda a: a.nbytes, default=None
+    )
+    passes = 3 if training else 1  # backward reads, computes and writes about as much again for each side
+    return Cost(
+        None if case.flops is None else passes * case.flops(shape),
+        None if largest is None else passes * case.arrays_moved * largest.nbytes,
+        None if largest is None else passes * largest.size,
+    )
+
+
+def arguments_of(case, shape):
+    """The arguments, made once for all contenders of a task: drawing sixteen million numbers takes a while."""
+    global last
+    if last[:2] != (case.name, shape):
+        last = (case.name, shape, case.arguments(shape, "float32"))
+    return last[2]
+
+
+last = ("", None, ())
+
+
 def contender(name, case, shape, training):
-    arguments, kwargs = case.arguments(shape, "float32"), case.kwargs[0]
+    arguments, kwargs = arguments_of(case, shape), case.kwargs[0]
     if name == "numpy":
         function = numpy_call(case)
         return Contender(name, lambda: function(*arguments, **kwargs))

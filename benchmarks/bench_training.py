@@ -13,7 +13,7 @@ from typing import Any
 import nets
 import numpy as np
 from harness import Contender, backend
-from task import Task
+from task import Cost, Task
 
 import kernelgrad as kg
 
@@ -51,7 +51,7 @@ def tasks(session, function):
             f"batch {net.input[0]}",
             tuple(contenders),
             lambda net=net, contenders=tuple(contenders): [contender(name, net) for name in contenders],
-            flops=3 * 2 * kg.nn.summary(net.build(kg), net.input).multiply_adds,
+            lambda net=net: Cost(flops=3 * 2 * kg.nn.summary(net.build(kg), net.input).multiply_adds),
         )
 
 

@@ -98,13 +98,4 @@ def session(request):
 @pytest.fixture
 def row(benchmark, session, task, contender):
     """Race, if this is the task's first row, and record the row of `contender`."""
-    return session.measure(
-        benchmark,
-        task.suite,
-        task.name,
-        task.shape,
-        contender,
-        task.make,
-        flops=task.flops,
-        nbytes=task.nbytes,
-    )
+    return session.measure(benchmark, task, contender)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 ROUND = 1e-3
 FEWEST, MOST = 5, 400  # rounds
+BEYOND_CACHE = 1 << 28  # bytes
 SLOW = 3  # rounds of a contender one call of which takes longer than the whole time set
 
 
@@ -87,6 +89,7 @@ class Row:
     rounds: int
     flops: float | None = None
     nbytes: float | None = None
+    elements: float | None = None
     gflops: float | None = None
     gbytes: float | None = None
     share: float | None = None
@@ -122,6 +125,7 @@ class Session:
         self.rows: list[Row] = []
         self._roofs: dict[str, float] | None = None
         self._task: Any = None
+        self._cost: Any = None
         self._samples: dict[str, list[float]] = {}
 
     @property
@@ -133,43 +137,40 @@ class Session:
             self._roofs = peak()
         return self._roofs
 
-    def measure(
-        self,
-        benchmark: Any,
-        suite: str,
-        task: str,
-        shape: str,
-        contender: str,
-        make: Callable[[], Sequence[Contender]],
-        *,
-        flops: float | None = None,
-        nbytes: float | None = None,
-    ) -> Row:
-        """The row of `contender`. The first row asked for at a task runs the race for all of them."""
-        key = (suite, task, shape)
-        if self._task != key:
-            self._samples = race(make(), self.seconds)
-            self._task = key
-        samples = self._samples[contender]
+    def bandwidth(self, nbytes: float) -> float:
+        """GB/s of the memory, or the cache, that holds as much as the task moves."""
+        from kernelgrad.cli.machine import bandwidth
+
+        size = 1 << max(14, math.ceil(math.log2(nbytes)))
+        return self.roofs["gbytes"] if size >= BEYOND_CACHE else bandwidth(size)
+
+    def measure(self, benchmark: Any, task: Any, contender: str) -> Row:
+        """The row of `contender` at a `task.Task`. The first row asked for at a task runs the race for all of them."""
+        if self._task is not task:
+            self._samples = race(task.make(), self.seconds)
+            self._task, self._cost = task, task.cost()
+        samples, cost = self._samples[contender], self._cost
         row = Row(
-            suite,
-            task,
-            shape,
+            task.suite,
+            task.name,
+            task.shape,
             contender,
             not is_ours(contender),
             statistics.median(samples),
             min(samples),
             len(samples),
-            flops,
-            nbytes,
+            cost.flops,
+            cost.nbytes,
+            cost.elements,
         )
+        flops, nbytes = cost.flops, cost.nbytes
         row.gflops = None if flops is None else flops / row.seconds / 1e9
         row.gbytes = None if nbytes is None else nbytes / row.seconds / 1e9
         shares = []
         if row.gflops is not None:
             shares.append(row.gflops / self.roofs["gflops"])
-        if row.gbytes is not None:
-            shares.append(row.gbytes / self.roofs["gbytes"])
+        if row.gbytes is not None and nbytes is not None:
+            shares.append(row.gbytes / self.bandwidth(nbytes))
         row.share = max(shares) if shares else None
         if not row.peer:
             for name, others in self._samples.items():
@@ -233,12 +234,13 @@ def write(session: Session, rows: Path | None, table: Path | None) -> None:
 def as_table(found: dict[str, Any]) -> str:
     """The rows as Markdown, one table per suite."""
     machine, roofs = found["machine"], found["roofs"]
+    versions = [f"{name} {machine[name]}" for name in ("kernelgrad", "numpy", "torch", "numba") if name in machine]
     lines = [
-        f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}; measured roofs "
-        f"{roofs['gflops']:.0f} GF/s, {roofs['gbytes']:.1f} GB/s; "
-        + ", ".join(f"{name} {machine[name]}" for name in ("kernelgrad", "numpy", "torch", "numba") if name in machine),
+        f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}; {', '.join(versions)}. Measured roofs: "
+        f"{roofs['gflops']:.0f} GF/s; {roofs['gbytes']:.1f} GB/s from memory, {roofs['gbytes_cached']:.0f} GB/s from L2.",
         "",
-        "Time is the median round; ratio is the peer's time over ours, so above 1 kernelgrad is faster.",
+        "Time is the median round. Share is that of the nearer roof; for bandwidth, of the cache or memory that holds as",
+        "much. `peer / ours` is the ratio of times: above 1 kernelgrad is faster.",
     ]
     for suite in dict.fromkeys(row["suite"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["suite"] == suite]

@@ -9,16 +9,27 @@ from harness import Contender
 
 
 @dataclass
+class Cost:
+    """What one call must do at least."""
+
+    flops: float | None = None
+    nbytes: float | None = None  # read and written
+    elements: float | None = (
+        None  # of the largest array; stands in for flops in the roofline where those are not counted
+    )
+
+
+@dataclass
 class Task:
-    """`contenders` are names, known at collection; `make` builds them, with their data, when the race begins."""
+    """`contenders` are names, known at collection. `make` builds them, with their data, and `cost` counts, only when the
+    race begins: collecting a thousand benchmarks must not take a minute."""
 
     suite: str
     name: str
     shape: str
     contenders: tuple[str, ...]
     make: Callable[[], Sequence[Contender]]
-    flops: float | None = None  # per call
-    nbytes: float | None = None  # per call, that must at least be read and written
+    cost: Callable[[], Cost] = Cost
 
 
 def by_size(shape: object) -> str:

@@ -28,13 +28,17 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     chosen = f"{isa['chosen']} chosen of {', '.join(isa['found'])}"
     if isa["limited_by"]:
         chosen += f" (KERNELGRAD_ISA={isa['limited_by']})"
+    peaks = (
+        f"{peak['gflops']:.0f} GF/s (float32), {peak['gbytes']:.1f} GB/s from memory, "
+        f"{peak['gbytes_cached']:.0f} GB/s from L2 cache"
+    )
     return [
         ("kernelgrad", found["version"]),
         ("Python, NumPy", f"{found['python']}, {found['numpy']}"),
         ("machine", f"{found['processor']}, {found['platform']}"),
         ("instruction set", chosen),
         ("threads", f"{found['threads']['count']}: {found['threads']['reason']}"),
-        ("measured peak", f"{peak['gflops']:.0f} GF/s (float32), {peak['gbytes']:.1f} GB/s from memory"),
+        ("measured peak", peaks),
         ("memory", allocator(memory)),
         ("Numba kernels", availability(found["numba"], found["numba"]["version"])),
         ("CUDA", availability(found["cuda"], found["cuda"]["device"])),

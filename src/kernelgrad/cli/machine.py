@@ -68,8 +68,19 @@ def cuda_state() -> dict[str, Any]:
 
 @functools.cache
 def peak() -> dict[str, float]:
-    """The measured roofs: GF/s of float32 multiply-adds, and GB/s from memory, with the threads in use."""
+    """The measured roofs, with the threads in use: GF/s of float32 multiply-adds, GB/s from memory and from L2 cache."""
     from kernelgrad.testing.roofline import measured_peak
 
-    measured = measured_peak()
-    return {"gflops": float(measured.gflops), "gbytes": float(measured.gbytes)}
+    gflops, gbytes = measured_peak()
+    return {"gflops": gflops, "gbytes": gbytes, "gbytes_cached": bandwidth(CACHED)}
+
+
+CACHED = 1 << 18  # bytes that fit into the L2 cache of one core of any recent processor
+
+
+@functools.cache
+def bandwidth(nbytes: int) -> float:
+    """GB/s over `nbytes` of memory, touched again and again: that of the level of the hierarchy which holds so much."""
+    from kernelgrad.testing.roofline import measured_bandwidth
+
+    return measured_bandwidth(nbytes // 12, seconds=0.05)  # three buffers of floats

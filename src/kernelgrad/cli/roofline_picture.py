@@ -21,7 +21,7 @@ def draw(path: Path, document: dict[str, Any]) -> int:
 
     Williams, Waterman & Patterson (2009), https://doi.org/10.1145/1498765.1498785.
     """
-    rows = [row for row in document["rows"] if row["flops"] and row["nbytes"]]
+    rows = [point(row) for row in document["rows"] if row["nbytes"] and (row["flops"] or row["elements"])]
     if not rows:
         return 0
     from matplotlib.figure import Figure
@@ -32,12 +32,12 @@ def draw(path: Path, document: dict[str, Any]) -> int:
     low, high = min([*intensities, 0.05]) / 2, max([*intensities, 50.0]) * 2
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.add_subplot()
-    knee = roofs["gflops"] / roofs["gbytes"]
-    axes.plot(
-        [low, knee, high], [low * roofs["gbytes"], roofs["gflops"], roofs["gflops"]], color="#222222", linewidth=2
-    )
     axes.text(high / 1.1, roofs["gflops"] * 1.06, f"arithmetic: {roofs['gflops']:.0f} GF/s", ha="right", fontsize=9)
-    axes.text(low * 1.2, low * 1.2 * roofs["gbytes"] * 1.5, f"memory: {roofs['gbytes']:.1f} GB/s", fontsize=9)
+    for key, name, style in (("gbytes", "memory", "-"), ("gbytes_cached", "L2 cache", "--")):
+        speed, knee = roofs[key], roofs["gflops"] / roofs[key]
+        line = [low * speed, roofs["gflops"], roofs["gflops"]]
+        axes.plot([low, knee, high], line, style, color="#222222", linewidth=1.6)
+        axes.text(low * 1.15, low * 1.15 * speed * 1.25, f"{name}: {speed:.0f} GB/s", fontsize=9)
 
     tasks = sorted({row["task"] for row in rows})
     for row, intensity in zip(rows, intensities, strict=True):
@@ -63,7 +63,7 @@ def draw(path: Path, document: dict[str, Any]) -> int:
         yscale="log",
         xlim=(low, high),
         ylim=(min(speeds) / 2, max(roofs["gflops"], *speeds) * 2),
-        xlabel="arithmetic intensity, operations per byte",
+        xlabel="operations per byte (elementwise kernels: one operation an element, whatever it costs)",
         ylabel="GF/s",
         title=f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}",
     )
@@ -72,6 +72,12 @@ def draw(path: Path, document: dict[str, Any]) -> int:
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=130)
     return len(tasks)
+
+
+def point(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its operations: those of its formula where they are counted, else one for each element."""
+    flops = row["flops"] or row["elements"]
+    return {**row, "flops": flops, "gflops": flops / row["seconds"] / 1e9}
 
 
 def label(axes: Any, rows: list[dict[str, Any]]) -> None:
