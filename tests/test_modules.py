@@ -212,6 +212,31 @@ def test_containers_edit_as_torchs(torch):
     assert sequence_operations(nn, kg) == sequence_operations(torch.nn, torch)
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize("shape", [(5, 7), (7,), (2, 3, 7)])
+def test_linear_and_activation_in_one_pass_give_the_same_bits(activation, shape):
+    layers = [nn.Linear(7, 9), activation(), nn.Linear(9, 6), nn.Linear(6, 4, bias=False), activation(), activation()]
+    joined = nn.Sequential(*layers, nn.Linear(4, 3))
+    x = kg.randn(shape, requires_grad=True)
+    upstream = kg.randn((*shape[:-1], 3))
+    results = []
+    for watched in (False, True):
+        seen = []
+        handles = [layer.register_forward_hook(lambda m, *_, seen=seen: seen.append(m)) for layer in joined if watched]
+        joined.zero_grad()
+        x.grad = None
+        out = joined(x)
+        out.backward(upstream)
+        results.append([out.detach().numpy(), x.grad.numpy(), *(p.grad.numpy() for p in joined.parameters())])
+        assert seen == (list(joined) if watched else [])  # a hook sees its own layer's output, so nothing is joined
+        for handle in handles:
+            handle.remove()
+    for a, b in zip(*results):
+        np.testing.assert_array_equal(a, b)
+    layers[1].forward = lambda x: x * 0  # replaced on the object: must be heard
+    np.testing.assert_array_equal(joined(x).detach().numpy(), joined[2:](layers[0](x) * 0).detach().numpy())
+
+
 # ---- Registration ----
 
 
@@ -274,6 +299,8 @@ def test_assignment_before_init_raises():
         with pytest.raises(AttributeError, match=f"cannot assign {kind} before Module.__init__"):
             Hasty(value)
     assert Hasty(3).value == 3
+    with pytest.raises(AttributeError, match=r"Hasty.__init__ has to call super\(\).__init__\(\) first"):
+        Hasty(3)(1)
 
 
 def test_getattr_can_be_extended():
@@ -635,6 +662,8 @@ def test_errors_carry_the_path_of_the_layer():
     assert str(info.value).count("model.2") == 1
     with pytest.raises(RuntimeError, match=r"^Linear 31 -> 5: "):
         model[2](kg.zeros(4, 10))
+    with pytest.raises(RuntimeError, match=r"^model\.0 \(Linear 10 -> 30\): "):  # joined with the ReLU behind it
+        model(kg.zeros(4, 11))
 
 
 def test_error_paths_through_every_kind_of_container():

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from kernelgrad.nn.activations import ReLU, Sigmoid, Tanh
+from kernelgrad.nn.linear import Linear
 from kernelgrad.nn.module import Module, indent
 from kernelgrad.nn.parameter import Parameter
 from kernelgrad.tensor import Tensor
@@ -74,8 +76,18 @@ class _Indexed(Module):
         return module
 
 
+JOINED = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+
+
+def _is_plain(module: Module) -> bool:
+    """Whether nobody watches or replaces the call of `module`."""
+    return not module._hooks and "forward" not in module.__dict__
+
+
 class Sequential(_Indexed):
     """Modules called one after the other, each on what the one before returned.
+
+    A `Linear` and the `ReLU`, `Tanh` or `Sigmoid` behind it run as one kernel, to the same bits, unless one has hooks.
 
     Made of modules, ``Sequential(Linear(4, 8), ReLU())``, or of an `OrderedDict` of named ones.
     """
@@ -90,9 +102,21 @@ class Sequential(_Indexed):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
+        linear = None  # waits for the module behind it: an activation that needs its output alone joins its pass
         for module in self._modules.values():
-            input = module(input)
-        return input
+            if linear is not None:
+                activation = JOINED.get(type(module))
+                if activation is not None and _is_plain(module):
+                    input = linear.activated(input, activation)
+                    linear = None
+                    continue
+                input = linear(input)
+                linear = None
+            if type(module) is Linear and _is_plain(module):
+                linear = module
+            else:
+                input = module(input)
+        return input if linear is None else linear(input)
 
     def _part(self, index: slice) -> Self:
         return type(self)(OrderedDict(list(self._modules.items())[index]))

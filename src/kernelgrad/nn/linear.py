@@ -8,8 +8,9 @@ from typing import Any
 from kernelgrad.core import empty
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
-from kernelgrad.nn.module import Module
+from kernelgrad.nn.module import Module, prefix_path
 from kernelgrad.nn.parameter import Parameter
+from kernelgrad.ops.matmul import linear_activation
 from kernelgrad.tensor import Tensor
 
 
@@ -46,6 +47,14 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.weight, self.bias)
+
+    def activated(self, input: Tensor, activation: str) -> Tensor:
+        """``activation(self(input))`` in one pass, without the hooks; "relu", "tanh" or "sigmoid"."""
+        try:
+            return linear_activation(input, self.weight, self.bias, activation)
+        except Exception as error:
+            prefix_path(error, self)
+            raise
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

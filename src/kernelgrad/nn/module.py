@@ -99,7 +99,7 @@ class Module(StateDict):
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
-            _prefix_path(error, self)
+            prefix_path(error, self)
             raise
 
     # ---- Registration ----
@@ -154,7 +154,9 @@ class Module(StateDict):
 
     def __getattr__(self, name: str) -> Any:
         # Reached only when plain lookup failed: the members of the registries stand in __dict__.
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        kind = type(self).__name__
+        hint = "" if "_modules" in self.__dict__ else f"; {kind}.__init__ has to call super().__init__() first"
+        raise AttributeError(f"'{kind}' object has no attribute '{name}'{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
@@ -510,7 +512,7 @@ def describe(module: Module) -> str:
     return module._get_name()
 
 
-def _prefix_path(error: Exception, module: Module) -> None:
+def prefix_path(error: Exception, module: Module) -> None:
     """Puts the path of the failing layer before the message of `error`.
 
     Called on the way out by every module between the failing one and the outermost call: each adds the name under which
