@@ -236,11 +236,12 @@ def as_table(found: dict[str, Any]) -> str:
     machine, roofs = found["machine"], found["roofs"]
     versions = [f"{name} {machine[name]}" for name in ("kernelgrad", "numpy", "torch", "numba") if name in machine]
     lines = [
-        f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}; {', '.join(versions)}. Measured roofs: "
-        f"{roofs['gflops']:.0f} GF/s; {roofs['gbytes']:.1f} GB/s from memory, {roofs['gbytes_cached']:.0f} GB/s from L2.",
+        f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}; {', '.join(versions)}.",
+        f"Measured roofs: {roofs['gflops']:.0f} GF/s; {roofs['gbytes']:.1f} GB/s from memory, "
+        f"{roofs['gbytes_cached']:.0f} GB/s from L2 cache.",
         "",
-        "Time is the median round. Share is that of the nearer roof; for bandwidth, of the cache or memory that holds as",
-        "much. `peer / ours` is the ratio of times: above 1 kernelgrad is faster.",
+        "Time is the median round. Share is that of the nearer roof; for bandwidth, of the cache or memory that holds",
+        "as much. `peer / ours` is the ratio of times: above 1 kernelgrad is faster.",
     ]
     for suite in dict.fromkeys(row["suite"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["suite"] == suite]

@@ -186,18 +186,18 @@ def test_demo_names_the_extra_it_misses(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "model", "measure", "least"),
+    ("dataset", "model", "epochs", "lr", "measure", "least"),
     [
-        ("iris", "perceptron", "test_accuracy", 0.85),
-        ("wine", "mlp", "test_accuracy", 0.9),
-        ("breast_cancer", "mlp", "test_accuracy", 0.9),
-        ("diabetes", "mlp", "test_r2", 0.2),
-        ("digits", "cnn", "test_accuracy", 0.9),
+        ("iris", "perceptron", 40, 0.05, "test_accuracy", 0.85),
+        ("wine", "mlp", 12, 0.01, "test_accuracy", 0.9),
+        ("breast_cancer", "mlp", 12, 0.01, "test_accuracy", 0.9),
+        ("diabetes", "mlp", 12, 0.005, "test_r2", 0.2),
+        ("digits", "cnn", 3, 0.01, "test_accuracy", 0.9),
     ],
 )
-def test_train(capsys, dataset, model, measure, least):
+def test_train(capsys, dataset, model, epochs, lr, measure, least):
     pytest.importorskip("sklearn")
-    options = ["--epochs", 2 if model == "cnn" else 20, "--lr", 0.02, "--batch-size", 32, "--json"]
+    options = ["--epochs", epochs, "--lr", lr, "--batch-size", 32, "--json"]
     code, out, err = run(capsys, "train", dataset, "--model", model, *options)
     assert (code, err) == (0, "")
     result = last_json(out)
@@ -291,18 +291,8 @@ def test_bench_writes_table_rows_and_picture(tmp_path):
     pytest.importorskip("pytest_benchmark")
     pytest.importorskip("matplotlib")
     command = [sys.executable, "-m", "kernelgrad", "bench", "--json", "--suite", REPOSITORY / "benchmarks"]
-    command += [
-        "--only",
-        "bench_op and (relu-256x1024 or matmul-64x64x64)",
-        "--peers",
-        "numpy",
-        "--seconds",
-        "0.005",
-        "--threads",
-        "1",
-        "--out",
-        tmp_path,
-    ]
+    command += ["--only", "bench_op and (relu-256x1024 or matmul-64x64x64)", "--peers", "numpy", "--seconds", "0.005"]
+    command += ["--threads", "1", "--out", tmp_path]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -68,7 +68,7 @@ def cuda_state() -> dict[str, Any]:
 
 @functools.cache
 def peak() -> dict[str, float]:
-    """The measured roofs, with the threads in use: GF/s of float32 multiply-adds, GB/s from memory and from L2 cache."""
+    """The measured roofs, with the threads in use: GF/s of float32 multiply-adds, GB/s from memory and from cache."""
     from kernelgrad.testing.roofline import measured_peak
 
     gflops, gbytes = measured_peak()
