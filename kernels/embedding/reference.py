@@ -1,4 +1,5 @@
-"""Rows by index, the definition. x and weight are (outer, rows, inner), what is taken from them (outer, count, inner)."""
+"""Rows by index, the definition. x and weight are (outer, rows, inner), what is taken from them (outer, count,
+inner)."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""CUDA twins of gather, scatter, masks and triangles. scatter_add gives a thread one (outer, inner) line, so that duplicates of
+"""CUDA twins of gather, scatter, masks and triangles. scatter_add gives a thread one (outer, inner) line, so that
+duplicates of
 an index are added in order: slower than atomics, and the same bits every time."""
 
 

@@ -1,4 +1,5 @@
-"""Elements by index, the definition. x is seen as (outer, size, inner), index and what goes with it as (outer, count, inner)."""
+"""Elements by index, the definition. x is seen as (outer, size, inner), index and what goes with it as (outer, count,
+inner)."""
 
 import numpy as np
 

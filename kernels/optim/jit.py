@@ -3,9 +3,7 @@
 import math
 
 
-def sgd_step(
-    param, grad, buffer, n, momentum, nesterov, scale, weight_decay, shrink, lr, keep, gain, mu, start, stop
-):  # fmt: skip
+def sgd_step(param, grad, buffer, n, momentum, nesterov, scale, weight_decay, shrink, lr, keep, gain, mu, start, stop):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]
         if momentum:
@@ -16,9 +14,25 @@ def sgd_step(
 
 
 def adam_step(
-    param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, n, amsgrad,
-    scale, weight_decay, shrink, weight1, beta2, weight2, size, correction, eps, start, stop,
-):  # fmt: skip
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    max_exp_avg_sq,
+    n,
+    amsgrad,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size,
+    correction,
+    eps,
+    start,
+    stop,
+):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]
         m = exp_avg[i] + weight1 * (g - exp_avg[i])
@@ -32,9 +46,24 @@ def adam_step(
 
 
 def nadam_step(
-    param, grad, exp_avg, exp_avg_sq, n,
-    scale, weight_decay, shrink, weight1, beta2, weight2, size_g, size_m, correction, eps, start, stop,
-):  # fmt: skip
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    n,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size_g,
+    size_m,
+    correction,
+    eps,
+    start,
+    stop,
+):
     for i in range(start, stop):
         p = shrink * param[i]
         g = scale * grad[i] + weight_decay * p
@@ -45,9 +74,7 @@ def nadam_step(
         param[i] = p - (size_g * g + size_m * m) / (math.sqrt(v) * correction + eps)
 
 
-def adamax_step(
-    param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps, start, stop
-):  # fmt: skip
+def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps, start, stop):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]
         m = exp_avg[i] + weight1 * (g - exp_avg[i])
@@ -58,9 +85,25 @@ def adamax_step(
 
 
 def rmsprop_step(
-    param, grad, square_avg, grad_avg, buffer, n, centered, momentum,
-    scale, weight_decay, shrink, alpha, weight, lr, eps, mu, start, stop,
-):  # fmt: skip
+    param,
+    grad,
+    square_avg,
+    grad_avg,
+    buffer,
+    n,
+    centered,
+    momentum,
+    scale,
+    weight_decay,
+    shrink,
+    alpha,
+    weight,
+    lr,
+    eps,
+    mu,
+    start,
+    stop,
+):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]
         v = alpha * square_avg[i] + weight * g * g
@@ -86,7 +129,7 @@ def adagrad_step(param, grad, total, n, scale, weight_decay, shrink, lr, eps, st
 
 def adadelta_step(
     param, grad, square_avg, acc_delta, n, scale, weight_decay, shrink, rho, weight, lr, eps, start, stop
-):  # fmt: skip
+):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]
         v = rho * square_avg[i] + weight * g * g

@@ -14,9 +14,23 @@ def sgd_step(param, grad, momentum_buffer, n, momentum, nesterov, scale, weight_
 
 
 def adam_step(
-    param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, n, amsgrad,
-    scale, weight_decay, shrink, weight1, beta2, weight2, size, correction, eps,
-):  # fmt: skip
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    max_exp_avg_sq,
+    n,
+    amsgrad,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size,
+    correction,
+    eps,
+):
     g = scale * grad + weight_decay * param
     exp_avg += weight1 * (g - exp_avg)
     exp_avg_sq[...] = beta2 * exp_avg_sq + weight2 * g * g
@@ -27,9 +41,22 @@ def adam_step(
 
 
 def nadam_step(
-    param, grad, exp_avg, exp_avg_sq, n,
-    scale, weight_decay, shrink, weight1, beta2, weight2, size_g, size_m, correction, eps,
-):  # fmt: skip
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    n,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size_g,
+    size_m,
+    correction,
+    eps,
+):
     param *= shrink
     g = scale * grad + weight_decay * param
     exp_avg += weight1 * (g - exp_avg)
@@ -45,9 +72,23 @@ def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, w
 
 
 def rmsprop_step(
-    param, grad, square_avg, grad_avg, momentum_buffer, n, centered, momentum,
-    scale, weight_decay, shrink, alpha, weight, lr, eps, mu,
-):  # fmt: skip
+    param,
+    grad,
+    square_avg,
+    grad_avg,
+    momentum_buffer,
+    n,
+    centered,
+    momentum,
+    scale,
+    weight_decay,
+    shrink,
+    alpha,
+    weight,
+    lr,
+    eps,
+    mu,
+):
     g = scale * grad + weight_decay * param
     square_avg[...] = alpha * square_avg + weight * g * g
     v = square_avg

@@ -1,4 +1,5 @@
-"""Numba twins of the random kernels. One counter at a time: its outputs go to the four (float64: two) places it owns."""
+"""Numba twins of the random kernels. One counter at a time: its outputs go to the four (float64: two) places it
+owns."""
 
 import math
 

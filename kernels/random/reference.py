@@ -71,7 +71,8 @@ def random_bits_fill(out, n, seed, op):
 
 
 def randint_fill(out, n, seed, op, low, span):
-    """low + floor(bits * span / 2^64) for span up to 2^32, low + bits mod span above. span is unsigned, 0 means 2^64."""
+    """low + floor(bits * span / 2^64) for span up to 2^32, low + bits mod span above. span is unsigned, 0 means
+    2^64."""
     words = words64(n, seed, op)
     if 0 < span <= 2**32:
         s = np.uint64(span)
@@ -89,7 +90,8 @@ def uniform_fill(out, n, seed, op, low, span):
 
 
 def normal_fill(out, n, seed, op, mean, std):
-    """Box-Muller: outputs 0, 1 of a counter give elements at 0, 1; outputs 2, 3 those at 2, 3 (float64: 0..3 give 0, 1)."""
+    """Box-Muller: outputs 0, 1 of a counter give elements at 0, 1; outputs 2, 3 those at 2, 3 (float64: 0..3 give 0,
+    1)."""
     if out.dtype == np.float64:
         x = words64(-(-n // 32) * 32, seed, op).reshape(-1, 1, 2, 16)
         bits = 64

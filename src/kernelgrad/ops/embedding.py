@@ -69,7 +69,13 @@ def checked_table(op, input, weight, padding_idx, max_norm, sparse):
         raise RuntimeError(f"{op}: 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     if input.dtype is not int64 and input.dtype is not int32:
         raise RuntimeError(
-            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {input.dtype}"
+            "Expected tensor for argument #1 'indices' to have one "
+            "of "
+            "the "
+            "following "
+            "scalar "
+            "types: "
+            f"Long, Int; but got {input.dtype}"
         )
     if max_norm is not None:
         raise NotImplementedError(f"{op}: max_norm is not supported; renormalize the weight before the call")
@@ -96,8 +102,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
     Returns
     -------
-    Tensor of shape (*, E), a copy. Backward keeps the indices; its gradient for `weight` is dense and the same bits for any
-    number of threads.
+    Tensor of shape (*, E), a copy. Backward keeps the indices; its gradient for `weight` is dense and the same bits
+    for any number of threads.
 
     Raises
     ------
@@ -110,9 +116,18 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
 
 def embedding_bag(
-    input, weight, offsets=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean", sparse=False,
-    per_sample_weights=None, include_last_offset=False, padding_idx=None,
-):  # fmt: skip
+    input,
+    weight,
+    offsets=None,
+    max_norm=None,
+    norm_type=2.0,
+    scale_grad_by_freq=False,
+    mode="mean",
+    sparse=False,
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
     """Sums, means or maxima of bags of rows of `weight`.
 
     Parameters
@@ -130,16 +145,35 @@ def embedding_bag(
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None:
         if mode != "sum":
-            raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}').")  # fmt: skip
+            raise NotImplementedError(
+                "embedding_bag: per_sample_weights was not "
+                "None. "
+                "per_sample_weights "
+                "is "
+                "only "
+                f"supported for mode='sum' (got mode='{mode}')."
+            )
         if per_sample_weights.shape != input.shape:
             raise ValueError(
-                f"embedding_bag: If per_sample_weights ({tuple(per_sample_weights.shape)}) is not None, then it must have the same shape as the input "
+                "embedding_bag: "
+                "If "
+                "per_sample_weights "
+                f"({tuple(per_sample_weights.shape)}) "
+                "is "
+                "not "
+                "None, then it must have the same shape as the input "
                 f"({tuple(input.shape)})"
             )
     if input.ndim == 2:
         if offsets is not None:
             raise ValueError(
-                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
+                "if input is 2D, then offsets has to be None, as input is "
+                "treated "
+                "is "
+                "a "
+                "mini-batch "
+                "of "
+                "fixed length sequences."
             )
         bags, each = input.shape
         starts = np.arange(bags) * each
@@ -149,7 +183,7 @@ def embedding_bag(
         starts = as_numpy(move(plain_contiguous(offsets), "cpu")).reshape(-1)
         if starts.size and starts[0] != 0:
             raise ValueError(
-                f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}"
+                f"offsets[0] has to be 0, i.e., the first sequence has to start from position 0. However, got {starts[0]}"
             )
         if starts.size and (starts[-1] > input.numel() or (np.diff(starts) < 0).any()):
             raise ValueError(

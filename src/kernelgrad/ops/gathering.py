@@ -1,7 +1,7 @@
 """Rows and elements by index: index_select, gather, scatter and what is made of them.
 
-Every index is checked in C before it is used; one outside raises IndexError. Sums over duplicate indices are formed in order
-of position, so results do not depend on threads. Backward keeps the checked indices.
+Every index is checked in C before it is used; one outside raises IndexError. Sums over duplicate indices are formed in
+order of position, so results do not depend on threads. Backward keeps the checked indices.
 """
 
 import math
@@ -27,9 +27,22 @@ from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import cat, contiguous, expand, narrow, normalize_dim, permute, reshape
 
 __all__ = [
-    "diag", "diag_embed", "flip", "fliplr", "flipud", "gather", "index_add", "index_select", "repeat_interleave", "roll", "scatter",
-    "scatter_add", "take_along_dim", "tril", "triu",
-]  # fmt: skip
+    "diag",
+    "diag_embed",
+    "flip",
+    "fliplr",
+    "flipud",
+    "gather",
+    "index_add",
+    "index_select",
+    "repeat_interleave",
+    "roll",
+    "scatter",
+    "scatter_add",
+    "take_along_dim",
+    "tril",
+    "triu",
+]
 
 _take = kernel("embedding_forward")
 _add_rows = kernel("embedding_backward")
@@ -42,8 +55,8 @@ _triangle = kernel("triangle_forward")
 
 
 def checked_index(index, size, device="cpu", dim=0, wrap=False):
-    """`index` (int64 or int32) contiguous, as int64 in 0 .. size-1, on `device`; IndexError if one is outside. With `wrap`,
-    negative ones count from the end."""
+    """`index` (int64 or int32) contiguous, as int64 in 0 .. size-1, on `device`; IndexError if one is outside. With
+    `wrap`, negative ones count from the end."""
     if index.dtype is not int64 and index.dtype is not int32:
         if index.dtype.is_floating_point or index.dtype is not uint8:
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}")
@@ -178,7 +191,8 @@ def index_add(input, dim, index, source, *, alpha=1):
 
 
 def fitted(op, input, dim, index, src=None):
-    """Check shapes; `input` narrowed to the part that `index` can reach, the checked index, and (outer, count, size, inner)."""
+    """Check shapes; `input` narrowed to the part that `index` can reach, the checked index, and (outer, count, size,
+    inner)."""
     dim = normalize_dim(dim, input.ndim)
     if index.dtype is not int64 and index.dtype is not int32:
         raise RuntimeError(f"{op}(): Expected dtype int32/int64 for index, got {index.dtype}")
@@ -235,7 +249,8 @@ class Gather(Function):
 
 
 def gather(input, dim, index):
-    """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on; `index` may be smaller than `input` in other dimensions.
+    """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on; `index` may be smaller than `input` in other
+    dimensions.
 
     Backward adds up the gradients of elements that were taken more than once, in order.
     """
@@ -312,12 +327,15 @@ def scatter_add(input, dim, index, src):
 
 
 def take_along_dim(input, indices, dim=None):
-    """`gather` with the other dimensions of `input` and `indices` broadcast; without `dim`, over the flattened input."""
+    """`gather` with the other dimensions of `input` and `indices` broadcast; without `dim`, over the flattened
+    input."""
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     if indices.ndim != input.ndim:
-        raise RuntimeError(f"take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} "
-                           f"dimensions for input, and {indices.ndim} dimensions for indices")  # fmt: skip
+        raise RuntimeError(
+            f"take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} "
+            f"dimensions for input, and {indices.ndim} dimensions for indices"
+        )
     dim = normalize_dim(dim, input.ndim)
     common = np.broadcast_shapes(
         tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
@@ -331,7 +349,8 @@ def take_along_dim(input, indices, dim=None):
 
 
 def flip(input, *dims):
-    """A copy with the order of elements reversed along `dims` (views of negative stride do not exist, as in PyTorch)."""
+    """A copy with the order of elements reversed along `dims` (views of negative stride do not exist, as in
+    PyTorch)."""
     dims = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
     dims = [normalize_dim(d, input.ndim) for d in dims]
     if len(set(dims)) != len(dims):
@@ -356,7 +375,8 @@ def flipud(input):
 
 
 def roll(input, shifts, dims=None):
-    """Elements shifted along `dims`, those that fall off the end coming back at the start; flattened where `dims` is None."""
+    """Elements shifted along `dims`, those that fall off the end coming back at the start; flattened where `dims` is
+    None."""
     if dims is None:
         if not isinstance(shifts, int):
             (shifts,) = shifts
@@ -384,7 +404,12 @@ def repeat_interleave(input, repeats, dim=None):
     counts = repeats.numpy().reshape(-1) if isinstance(repeats, Array) else np.atleast_1d(np.asarray(repeats))
     if counts.size not in (1, n):
         raise RuntimeError(
-            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and input.size({dim}) = {n}"
+            "repeats must have the same size as input along dim, "
+            "but "
+            "got "
+            "repeats.size(0) "
+            "= "
+            f"{counts.size} and input.size({dim}) = {n}"
         )
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")

@@ -1,7 +1,7 @@
 """``x[index]`` and ``x[index] = value``, with PyTorch's rules, and masks.
 
-Ints, slices, None and Ellipsis give views (core/views.pyx). With an index tensor, list or mask among them the basic part is
-taken first, as a view; the rest is one gather of rows, `TakeRows`, whose gradient adds up duplicates in order.
+Ints, slices, None and Ellipsis give views (core/views.pyx). With an index tensor, list or mask among them the basic
+part is taken first, as a view; the rest is one gather of rows, `TakeRows`, whose gradient adds up duplicates in order.
 """
 
 import math
@@ -23,7 +23,6 @@ from kernelgrad.core import (
     float32,
     from_numpy,
     full,
-    int64,
     is_grad_enabled,
     kernel,
     move,
@@ -36,16 +35,32 @@ from kernelgrad.core.views import contiguous, expand, index_basic, normalize_dim
 from kernelgrad.ops.gathering import TakeRows, _copied, checked_index, index_add, scatter, scatter_add
 
 __all__ = [
-    "argwhere", "getitem", "index_add_", "index_copy", "index_copy_", "index_fill", "index_fill_", "index_put", "index_put_", "masked_fill",
-    "masked_select", "nonzero", "scatter_", "scatter_add_", "setitem", "slice_scatter", "take",
-]  # fmt: skip
+    "argwhere",
+    "getitem",
+    "index_add_",
+    "index_copy",
+    "index_copy_",
+    "index_fill",
+    "index_fill_",
+    "index_put",
+    "index_put_",
+    "masked_fill",
+    "masked_select",
+    "nonzero",
+    "scatter_",
+    "scatter_add_",
+    "setitem",
+    "slice_scatter",
+    "take",
+]
 
 _masked_fill = kernel("masked_fill_forward")
 _ALL = slice(None)
 
 
 def getitem(x, index):
-    """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where index tensors, lists or masks take part."""
+    """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where index tensors, lists or masks take
+    part."""
     y = index_basic(x, index)
     return take_at(x, index) if y is None else y
 
@@ -75,7 +90,8 @@ def is_mask(a):
 
 
 def parse(x, index):
-    """Split an index: the view of x by its basic part, and {dimension of the view: Array of indices}, not yet checked."""
+    """Split an index: the view of x by its basic part, and {dimension of the view: Array of indices}, not yet
+    checked."""
     items = [
         i if i is None or i is Ellipsis or type(i) in (int, slice) else plain_item(i)
         for i in (index if type(index) is tuple else (index,))
@@ -117,7 +133,10 @@ def parse(x, index):
             for d in range(item.ndim):
                 if item.shape[d] != x.shape[source + d]:
                     raise IndexError(
-                        f"The shape of the mask {list(item.shape)} at index {d} does not match the shape of the indexed tensor "
+                        f"The shape of the mask {list(item.shape)} at index {d} does not "
+                        "match "
+                        "the "
+                        "shape of the indexed tensor "
                         f"{list(x.shape)} at index {source + d}"
                     )
             for positions in np.nonzero(as_numpy(move(item, "cpu"))):
@@ -207,8 +226,8 @@ def take_adjacent(v, advanced, first, count):
 def setitem(x, index, value):
     """``x[index] = value``, in place; `value` (a number or Tensor) broadcasts to the indexed part.
 
-    Recorded when x or value wants a gradient. RuntimeError for a leaf that requires grad; NotImplementedError for a view
-    inside a graph.
+    Recorded when x or value wants a gradient. RuntimeError for a leaf that requires grad; NotImplementedError for a
+    view inside a graph.
     """
     check_writable(x, "setitem")
     if (
@@ -219,7 +238,12 @@ def setitem(x, index, value):
     ):
         if x._is_view:
             raise NotImplementedError(
-                "setitem: assigning into a view that becomes part of a graph is not supported; assign to the tensor it views"
+                "setitem: assigning into a view that becomes part of a "
+                "graph "
+                "is "
+                "not "
+                "supported; "
+                "assign to the tensor it views"
             )
         SetItem.apply(x, value, index)
     elif x.requires_grad and is_grad_enabled():
@@ -281,7 +305,13 @@ def matched(value, x, shape):
         value = expand(value, shape)
     except RuntimeError:
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+            "shape mismatch: value tensor of shape "
+            f"{list(value.shape)} "
+            "cannot "
+            "be "
+            "broadcast "
+            "to "
+            f"indexing result of shape {list(shape)}"
         ) from None
     return copy(value) if value.shares_storage(x) else move(value, x.device)
 
@@ -380,12 +410,18 @@ def masked_fill(input, mask, value):
     """`input` with `value` (a number or 0-d Tensor) where `mask` (bool, broadcast) is true. Backward keeps the mask."""
     if not isinstance(mask, Array) or mask.dtype is not bool_:
         raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype if isinstance(mask, Array) else type(mask).__name__}"
+            "masked_fill_ only supports boolean masks, "
+            "but "
+            "got "
+            "mask "
+            "with "
+            "dtype "
+            f"{mask.dtype if isinstance(mask, Array) else type(mask).__name__}"
         )
     if isinstance(value, Array):
         if value.ndim:
             raise RuntimeError(
-                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got one with {value.ndim} dimension(s)."
             )
         value = value.item()
     if isinstance(value, float) and not input.dtype.is_floating_point and not value.is_integer():
@@ -408,7 +444,7 @@ def masked_select(input, mask):
 
 
 def nonzero(input, as_tuple=False):
-    """Indices of the elements that are not 0, as an int64 matrix (count, ndim), or as a tuple of one vector per dimension."""
+    """Indices of the elements that are not 0, as an int64 matrix (count, ndim), or a tuple of vectors."""
     a = as_numpy(move(input, "cpu"))
     if as_tuple:
         return tuple(move(from_numpy(i.astype(np.int64)), input.device) for i in np.nonzero(np.atleast_1d(a)))
@@ -436,7 +472,7 @@ def take(input, index):
 
 
 def index_copy(input, dim, index, source):
-    """A copy of `input` whose slices of `dim` that `index` names are those of `source`; of equal indices the last one stays."""
+    """A copy of `input` with the slices of `dim` that `index` names taken from `source`; the last of equals stays."""
     dim = normalize_dim(dim, input.ndim)
     expected = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
     if source.shape != expected:

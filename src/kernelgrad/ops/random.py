@@ -1,5 +1,5 @@
-"""Random numbers and dropout. Philox4x32-10 keyed by (seed, number of the call), counted by element (kernels/random/philox.h):
-the same numbers for any number of threads, any instruction set and any device.
+"""Random numbers and dropout. Philox4x32-10 keyed by (seed, number of the call), counted by element
+(kernels/random/philox.h): the same numbers for any number of threads, any instruction set and any device.
 
 A generator is two integers, its seed and how many random calls it has served; saving them is enough to go on exactly.
 """
@@ -37,10 +37,30 @@ from kernelgrad.core import (
 )
 
 __all__ = [
-    "Generator", "bernoulli", "bernoulli_", "default_generator", "dropout", "exponential_", "get_rng_state", "initial_seed", "manual_seed",
-    "multinomial", "normal", "normal_", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "random_", "randperm", "seed",
-    "set_rng_state", "uniform_",
-]  # fmt: skip
+    "Generator",
+    "bernoulli",
+    "bernoulli_",
+    "default_generator",
+    "dropout",
+    "exponential_",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "multinomial",
+    "normal",
+    "normal_",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "random_",
+    "randperm",
+    "seed",
+    "set_rng_state",
+    "uniform_",
+]
 
 _uniform, _normal, _exponential = kernel("uniform_fill"), kernel("normal_fill"), kernel("exponential_fill")
 _bernoulli, _bits, _randint = kernel("bernoulli_fill"), kernel("random_bits_fill"), kernel("randint_fill")
@@ -242,7 +262,8 @@ def random_words(n, generator):
 
 
 def randperm(n, *, generator=None, dtype=None, device=None):
-    """The integers 0 .. n-1 in random order: sorted by random keys, whose low bits are the integer itself, so no two are equal."""
+    """The integers 0 .. n-1 in random order: sorted by random keys, whose low bits are the integer itself, so no two
+    are equal."""
     n = operator.index(n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
@@ -254,7 +275,8 @@ def randperm(n, *, generator=None, dtype=None, device=None):
 
 
 def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None):
-    """Normal numbers with the given mean and standard deviation, numbers (with `size`) or tensors (which give the shape)."""
+    """Normal numbers with the given mean and standard deviation, numbers (with `size`) or tensors (which give the
+    shape)."""
     if not isinstance(mean, Array) and not isinstance(std, Array):
         if size is None:
             raise TypeError("normal() missing required argument: 'size' (mean and std are numbers)")
@@ -281,7 +303,8 @@ def bernoulli(input, p=None, *, generator=None):
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):
-    """Indices drawn with probabilities in proportion to the rows of `input` (1-d or 2-d, not negative, need not add up to 1)."""
+    """Indices drawn with probabilities in proportion to the rows of `input` (1-d or 2-d, not negative, need not add up
+    to 1)."""
     if input.ndim not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:
@@ -372,7 +395,8 @@ def bernoulli_(input, p=0.5, *, generator=None):
 
 
 def random_(input, low=0, to=None, *, generator=None, **bounds):
-    """Fill with integers in [from, to); ``random_(to)`` starts at 0. Without bounds: all the dtype holds exactly, from 0 on."""
+    """Fill with integers in [from, to); ``random_(to)`` starts at 0. Without bounds: all the dtype holds exactly, from
+    0 on."""
     x = writable(input, "random", floating=False)
     low, to = bounds.pop("from", low), bounds.pop("to", to)
     if to is None and low:

@@ -33,10 +33,45 @@ from kernelgrad.core.views import (
 from kernelgrad.ops.gathering import diagonal_by_index, index_select
 
 __all__ = [
-    "atleast_1d", "atleast_2d", "broadcast_tensors", "broadcast_to", "cat", "channels_last", "chunk", "concat", "contiguous", "diagonal",
-    "dstack", "expand", "expand_as", "flatten", "hstack", "movedim", "narrow", "pad", "permute", "ravel", "repeat", "reshape", "reshape_as", "select", "split",
-    "squeeze", "stack", "swapaxes", "t", "tensor_split", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as", "vstack",
-]  # fmt: skip
+    "atleast_1d",
+    "atleast_2d",
+    "broadcast_tensors",
+    "broadcast_to",
+    "cat",
+    "channels_last",
+    "chunk",
+    "concat",
+    "contiguous",
+    "diagonal",
+    "dstack",
+    "expand",
+    "expand_as",
+    "flatten",
+    "hstack",
+    "movedim",
+    "narrow",
+    "pad",
+    "permute",
+    "ravel",
+    "repeat",
+    "reshape",
+    "reshape_as",
+    "select",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "t",
+    "tensor_split",
+    "tile",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "view",
+    "view_as",
+    "vstack",
+]
 
 concat = cat
 swapaxes = transpose
@@ -61,7 +96,13 @@ def unflatten(input, dim, sizes):
     known = math.prod(s for s in sizes if s != -1)
     if (known and n % known) or (-1 not in sizes and known != n) or (known == 0 and n):
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input tensor"
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to "
+            "the "
+            "size "
+            "of "
+            "dim "
+            f"{dim} "
+            f"({n}) in the input tensor"
         )
     sizes = [n // known if s == -1 else s for s in sizes]
     return reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
@@ -117,7 +158,13 @@ def broadcast_tensors(*tensors):
             if n != 1:
                 if shape[i] not in (1, n):
                     raise RuntimeError(
-                        f"The size of tensor a ({shape[i]}) must match the size of tensor b ({n}) at non-singleton dimension {i}"
+                        f"The size of tensor a ({shape[i]}) must match the size "
+                        "of "
+                        "tensor "
+                        "b "
+                        f"({n}) "
+                        "at "
+                        f"non-singleton dimension {i}"
                     )
                 shape[i] = n
     return tuple(expand(x, shape) for x in tensors)
@@ -280,7 +327,8 @@ PAD_INDEX = {  # positions in 0 .. n-1 for each of a + n + b places
 
 
 def pad(input, pad, mode="constant", value=None):
-    """`input` with `pad` places added before and behind its last dimensions, last dimension first: (left, right, top, bottom, ..).
+    """`input` with `pad` places added before and behind its last dimensions, last dimension first: (left, right, top,
+    bottom, ..).
 
     Parameters
     ----------
@@ -291,11 +339,26 @@ def pad(input, pad, mode="constant", value=None):
     if len(pad) % 2:
         raise RuntimeError(f"Padding length must be divisible by 2, got {len(pad)}")
     if len(pad) // 2 > input.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of dimension {input.ndim}")  # fmt: skip
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the "
+            "input "
+            "dimension "
+            "but "
+            "got "
+            f"padding length {len(pad)} and input of dimension {input.ndim}"
+        )
     widths = [(0, 0)] * (input.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     for d, (a, b) in enumerate(widths):
         if input.shape[d] + a + b < 0:
-            raise RuntimeError(f"The input size {input.shape[d]}, plus negative padding {a} and {b}, resulted in a negative output size in dimension {d}, which is invalid.")  # fmt: skip
+            raise RuntimeError(
+                f"The input size {input.shape[d]}, plus negative padding {a} "
+                "and "
+                f"{b}, "
+                "resulted "
+                "in "
+                "a "
+                f"negative output size in dimension {d}, which is invalid."
+            )
     if mode == "constant":
         return ConstantPad.apply(input, widths, 0 if value is None else value)
     if mode not in PAD_INDEX:
@@ -309,7 +372,7 @@ def pad(input, pad, mode="constant", value=None):
             continue
         if mode != "replicate" and max(a, b) > (n - 1 if mode == "reflect" else n):
             raise RuntimeError(
-                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the corresponding input dimension for mode "
+                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the input dimension for mode "
                 f"{mode!r}, but got: padding ({a}, {b}) at dimension {d} of input {list(input.shape)}"
             )
         if n == 0:

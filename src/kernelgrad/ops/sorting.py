@@ -80,7 +80,8 @@ def sort(input, dim=-1, descending=False, stable=False):
 
     Returns
     -------
-    (values, indices) as a named tuple. nan counts as the largest number. Equal elements keep their order, `stable` or not.
+    (values, indices) as a named tuple. nan counts as the largest number. Equal elements keep their order, `stable` or
+    not.
     """
     dim = normalize_dim(dim, input.ndim)
     if descending:
@@ -139,7 +140,8 @@ def _host(x):
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct elements (or slices of `dim`) in ascending order; optionally where each went, and how often each came."""
+    """The distinct elements (or slices of `dim`) in ascending order; optionally where each went, and how often each
+    came."""
     values, inverse, counts = np.unique(_host(input), return_inverse=True, return_counts=True, axis=dim)
     if dim is None:
         inverse = inverse.reshape(input.shape)
@@ -197,8 +199,18 @@ def searchsorted(sorted_sequence, input, *, right=False, side=None):
     else:
         if rows.shape[:-1] != values.shape[:-1]:
             raise RuntimeError(
-                "searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value "
-                f"tensor must match, but we got boundaries tensor {list(rows.shape)} and input value tensor {list(values.shape)}"
+                "searchsorted(): boundaries tensor should be 1 dimension or the "
+                "first "
+                "N-1 "
+                "dimensions "
+                "of boundaries tensor and input value "
+                "tensor must match, but we got boundaries "
+                "tensor "
+                f"{list(rows.shape)} "
+                "and "
+                "input "
+                "value "
+                f"tensor {list(values.shape)}"
             )
         found = np.empty(values.shape, np.int64)
         for i in np.ndindex(rows.shape[:-1]):

@@ -5,8 +5,8 @@ from kernelgrad.optim.optimizer import FusedOptimizer, check
 
 
 class RMSprop(FusedOptimizer):
-    """``v = alpha v + (1 - alpha) g^2;  p = p - lr g / (sqrt(v) + eps)``, optionally centered (the variance in place of v) and
-    with momentum on the scaled gradient.
+    """``v = alpha v + (1 - alpha) g^2;  p = p - lr g / (sqrt(v) + eps)``, optionally centered (the variance in place
+    of v) and with momentum on the scaled gradient.
 
     References
     ----------
@@ -17,9 +17,19 @@ class RMSprop(FusedOptimizer):
     names = ("square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(
-        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, capturable=False, foreach=None,
-        maximize=False, differentiable=False,
-    ):  # fmt: skip
+        self,
+        params,
+        lr=1e-2,
+        alpha=0.99,
+        eps=1e-8,
+        weight_decay=0,
+        momentum=0,
+        centered=False,
+        capturable=False,
+        foreach=None,
+        maximize=False,
+        differentiable=False,
+    ):
         check("lr", lr, lr >= 0.0, "learning rate")
         check("eps", eps, eps >= 0.0, "epsilon value")
         check("momentum", momentum, momentum >= 0.0)
@@ -28,10 +38,18 @@ class RMSprop(FusedOptimizer):
         super().__init__(
             params,
             {
-                "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered, "weight_decay": weight_decay,
-                "capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable,
+                "lr": lr,
+                "momentum": momentum,
+                "alpha": alpha,
+                "eps": eps,
+                "centered": centered,
+                "weight_decay": weight_decay,
+                "capturable": capturable,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
             },
-        )  # fmt: skip
+        )
 
     def _needed(self, group):
         return (
@@ -65,9 +83,19 @@ class Adagrad(FusedOptimizer):
     names = ("sum",)
 
     def __init__(
-        self, params, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, foreach=None, *, maximize=False,
-        differentiable=False, fused=None,
-    ):  # fmt: skip
+        self,
+        params,
+        lr=1e-2,
+        lr_decay=0,
+        weight_decay=0,
+        initial_accumulator_value=0,
+        eps=1e-10,
+        foreach=None,
+        *,
+        maximize=False,
+        differentiable=False,
+        fused=None,
+    ):
         check("lr", lr, lr >= 0.0, "learning rate")
         check("lr_decay", lr_decay, lr_decay >= 0.0)
         check("weight_decay", weight_decay, weight_decay >= 0.0)
@@ -76,11 +104,17 @@ class Adagrad(FusedOptimizer):
         super().__init__(
             params,
             {
-                "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
-                "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
-                "differentiable": differentiable, "fused": fused,
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "fused": fused,
             },
-        )  # fmt: skip
+        )
         for group in self.param_groups:
             for p in group["params"]:
                 self.state[p] = self._init_state(p, group)  # from the start, as in PyTorch
@@ -107,9 +141,18 @@ class Adadelta(FusedOptimizer):
     names = ("square_avg", "acc_delta")
 
     def __init__(
-        self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, foreach=None, *, capturable=False, maximize=False,
+        self,
+        params,
+        lr=1.0,
+        rho=0.9,
+        eps=1e-6,
+        weight_decay=0,
+        foreach=None,
+        *,
+        capturable=False,
+        maximize=False,
         differentiable=False,
-    ):  # fmt: skip
+    ):
         check("lr", lr, lr >= 0.0, "learning rate")
         check("rho", rho, 0.0 <= rho <= 1.0)
         check("eps", eps, eps >= 0.0, "epsilon value")
@@ -117,10 +160,16 @@ class Adadelta(FusedOptimizer):
         super().__init__(
             params,
             {
-                "lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "capturable": capturable,
-                "foreach": foreach, "differentiable": differentiable,
+                "lr": lr,
+                "rho": rho,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "capturable": capturable,
+                "foreach": foreach,
+                "differentiable": differentiable,
             },
-        )  # fmt: skip
+        )
 
     def _constants(self, group, step, state):
         rho, scale = group["rho"], -1.0 if group["maximize"] else 1.0

@@ -1,4 +1,5 @@
-"""Optimizer: parameter groups, state and its dictionary in PyTorch's format; and the step of the built-in optimizers."""
+"""Optimizer: parameter groups, state and its dictionary in PyTorch's format; and the step of the built-in
+optimizers."""
 
 import copy
 from collections import OrderedDict, defaultdict
@@ -52,7 +53,12 @@ class Optimizer:
         self._steps = 0  # taken by this object; the schedulers look at it
         if isinstance(params, Array):
             raise TypeError(
-                f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got {type(params).__name__}"
+                "params argument given to the optimizer should be an iterable "
+                "of "
+                "Tensors "
+                "or "
+                "dicts, "
+                f"but got {type(params).__name__}"
             )
         groups = list(params)
         if not groups:
@@ -75,8 +81,10 @@ class Optimizer:
         group = dict(param_group)
         params = group["params"]
         if isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
-                            "will change between runs. Please use a list instead.")  # fmt: skip
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
+                "will change between runs. Please use a list instead."
+            )
         params = [params] if isinstance(params, Array) else list(params)
         if params and all(isinstance(p, tuple) for p in params):
             group["param_names"] = [name for name, _ in params]
@@ -117,7 +125,8 @@ class Optimizer:
     # ---- State as a dictionary ----
 
     def state_dict(self):
-        """{"state": {number of a parameter: its state}, "param_groups": [options, with numbers in place of parameters]}."""
+        """{"state": {number of a parameter: its state}, "param_groups": [options, with numbers in place of
+        parameters]}."""
         for hook in self._hooks["save_pre"].values():
             hook(self)
         numbers = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
@@ -133,7 +142,8 @@ class Optimizer:
         return result
 
     def load_state_dict(self, state_dict):
-        """Restore what `state_dict` gave, for the same parameters in the same order; state is copied to their dtype and device."""
+        """Restore what `state_dict` gave, for the same parameters in the same order; state is copied to their dtype
+        and device."""
         state_dict = dict(state_dict)
         for hook in self._hooks["load_pre"].values():
             changed = hook(self, state_dict)
@@ -141,7 +151,11 @@ class Optimizer:
         groups, saved = self.param_groups, copy.deepcopy(state_dict["param_groups"])
         if len(groups) != len(saved):
             raise ValueError(
-                f"loaded state dict has a different number of parameter groups: {len(saved)}, the optimizer has {len(groups)}"
+                "loaded state dict has a different number of parameter "
+                "groups: "
+                f"{len(saved)}, "
+                "the "
+                f"optimizer has {len(groups)}"
             )
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in saved]:
             raise ValueError(
@@ -169,7 +183,8 @@ class Optimizer:
 
     @staticmethod
     def _fitted(param, name, value):
-        """A copy of a state entry; arrays of the parameter's kind get its dtype and device, counters stay as they are."""
+        """A copy of a state entry; arrays of the parameter's kind get its dtype and device, counters stay as they
+        are."""
         if not isinstance(value, Array):
             return copy.deepcopy(value)
         value = copy.deepcopy(value)
@@ -222,10 +237,11 @@ class Optimizer:
 
 
 class FusedOptimizer(Optimizer):
-    """An optimizer whose whole step is one kernel (kernels/optim) per tensor, run over all tensors of a group in one loop.
+    """An optimizer whose whole step is one kernel (kernels/optim) per tensor, run over all tensors of a group in one
+    loop.
 
-    A subclass names its `kernel`, the `names` of its state arrays in the kernel's order, whether it is `counted` (state has
-    "step") or its constants need a parameter's own state (`alone`), and computes the kernel's constants.
+    A subclass names its `kernel`, the `names` of its state arrays in the kernel's order, whether it is `counted`
+    (state has "step") or its constants need a parameter's own state (`alone`), and computes the kernel's constants.
     """
 
     kernel = None

@@ -4,7 +4,8 @@ from kernelgrad.optim.optimizer import FusedOptimizer, check
 
 
 class SGD(FusedOptimizer):
-    """``g = grad + weight_decay p;  b = momentum b + (1 - dampening) g;  p = p - lr b`` (nesterov: ``p - lr (g + momentum b)``).
+    """``g = grad + weight_decay p;  b = momentum b + (1 - dampening) g;  p = p - lr b`` (nesterov: ``p - lr (g +
+    momentum b)``).
 
     Parameters
     ----------
@@ -23,9 +24,19 @@ class SGD(FusedOptimizer):
     counted = False
 
     def __init__(
-        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False, foreach=None,
-        differentiable=False, fused=None,
-    ):  # fmt: skip
+        self,
+        params,
+        lr=1e-3,
+        momentum=0,
+        dampening=0,
+        weight_decay=0,
+        nesterov=False,
+        *,
+        maximize=False,
+        foreach=None,
+        differentiable=False,
+        fused=None,
+    ):
         check("lr", lr, lr >= 0.0, "learning rate")
         check("momentum", momentum, momentum >= 0.0)
         check("weight_decay", weight_decay, weight_decay >= 0.0)
@@ -34,10 +45,17 @@ class SGD(FusedOptimizer):
         super().__init__(
             params,
             {
-                "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
-                "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
             },
-        )  # fmt: skip
+        )
 
     def _needed(self, group):
         return self.names if group["momentum"] else ()

@@ -40,7 +40,8 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half a cosine from the initial rate to `eta_min` in `T_0` epochs, then again from the top, each time `T_mult` times as long.
+    """Half a cosine from the initial rate to `eta_min` in `T_0` epochs, then again from the top, each time `T_mult`
+    times as long.
 
     References
     ----------
@@ -122,9 +123,21 @@ class CyclicLR(_WithMomentum):
     _unsaved = ("optimizer", "_custom")
 
     def __init__(
-        self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0, scale_fn=None,
-        scale_mode="cycle", cycle_momentum=True, base_momentum=0.8, max_momentum=0.9, last_epoch=-1,
-    ):  # fmt: skip
+        self,
+        optimizer,
+        base_lr,
+        max_lr,
+        step_size_up=2000,
+        step_size_down=None,
+        mode="triangular",
+        gamma=1.0,
+        scale_fn=None,
+        scale_mode="cycle",
+        cycle_momentum=True,
+        base_momentum=0.8,
+        max_momentum=0.9,
+        last_epoch=-1,
+    ):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
@@ -181,7 +194,8 @@ class CyclicLR(_WithMomentum):
 
 class OneCycleLR(_WithMomentum):
     """One cycle: up from ``max_lr / div_factor`` to `max_lr` in the first `pct_start` of the steps, then down to
-    ``initial_lr / final_div_factor``, along cosines or straight lines; `three_phase` comes down to the initial rate first.
+    ``initial_lr / final_div_factor``, along cosines or straight lines; `three_phase` comes down to the initial rate
+    first.
 
     References
     ----------
@@ -189,10 +203,22 @@ class OneCycleLR(_WithMomentum):
     """
 
     def __init__(
-        self, optimizer, max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3, anneal_strategy="cos",
-        cycle_momentum=True, base_momentum=0.85, max_momentum=0.95, div_factor=25.0, final_div_factor=1e4, three_phase=False,
+        self,
+        optimizer,
+        max_lr,
+        total_steps=None,
+        epochs=None,
+        steps_per_epoch=None,
+        pct_start=0.3,
+        anneal_strategy="cos",
+        cycle_momentum=True,
+        base_momentum=0.85,
+        max_momentum=0.95,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        three_phase=False,
         last_epoch=-1,
-    ):  # fmt: skip
+    ):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
         if total_steps is not None:

@@ -27,7 +27,13 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch >= 0"
+                    "param 'initial_lr' is not "
+                    "specified "
+                    "in "
+                    f"param_groups[{i}] "
+                    "when "
+                    "resuming "
+                    "scheduler with last_epoch >= 0"
                 )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
@@ -61,7 +67,13 @@ class LRScheduler:
         """Set the rates of the next epoch; call it after ``optimizer.step()``."""
         if self._step_count == 1 and self.optimizer._steps == 0:
             warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite order: else the first "
+                "Detected call of `lr_scheduler.step()` before "
+                "`optimizer.step()`. "
+                "Call "
+                "them "
+                "in "
+                "the "
+                "opposite order: else the first "
                 "rate of the schedule is skipped.",
                 UserWarning,
                 stacklevel=2,
@@ -96,14 +108,23 @@ def per_group(name, optimizer, value):
     """One value for each group, from one for all or a list."""
     if isinstance(value, (list, tuple)):
         if len(value) != len(optimizer.param_groups):
-            raise ValueError(f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, param_groups has "
-                             f"{len(optimizer.param_groups)}.")  # fmt: skip
+            raise ValueError(
+                f"{name} must have the same length "
+                "as "
+                "optimizer.param_groups. "
+                f"{name} "
+                "has "
+                f"{len(value)} "
+                "values, param_groups has "
+                f"{len(optimizer.param_groups)}."
+            )
         return list(value)
     return [value] * len(optimizer.param_groups)
 
 
 def function_state(function):
-    """What of a user's function a checkpoint keeps: the attributes of a callable object; of a plain function nothing."""
+    """What of a user's function a checkpoint keeps: the attributes of a callable object; of a plain function
+    nothing."""
     return (
         None
         if isinstance(function, types.FunctionType) or not hasattr(function, "__dict__")

@@ -12,7 +12,13 @@ def check_members(name, schedulers, optimizer):
             raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError(
-                f"{name} does not support `ReduceLROnPlateau` scheduler as its step() needs a metric, but got one at index {i}"
+                f"{name} does not support `ReduceLROnPlateau` scheduler as "
+                "its "
+                "step() "
+                "needs "
+                "a "
+                "metric, "
+                f"but got one at index {i}"
             )
         if scheduler.optimizer is not optimizer:
             raise ValueError(
@@ -34,15 +40,29 @@ class _Composed(LRScheduler):
 
 
 class SequentialLR(_Composed):
-    """One schedule after the other; ``milestones[i]`` is the epoch at which schedule i + 1 starts, from its own epoch 0."""
+    """One schedule after the other; ``milestones[i]`` is the epoch at which schedule i + 1 starts, from its own epoch
+    0."""
 
     def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
         if len(schedulers) < 1:
             raise ValueError("SequentialLR expects at least one scheduler, but got no scheduler.")
         check_members("SequentialLR", schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError(f"Sequential Schedulers expects number of schedulers provided to be one more than the number of milestone points, "
-                             f"but got number of schedulers {len(schedulers)} and the number of milestones to be equal to {len(milestones)}")  # fmt: skip
+            raise ValueError(
+                "Sequential Schedulers expects number of schedulers provided to be "
+                "one "
+                "more "
+                "than "
+                "the "
+                "number of milestone points, "
+                f"but got number of schedulers {len(schedulers)} and the "
+                "number "
+                "of "
+                "milestones "
+                "to "
+                "be "
+                f"equal to {len(milestones)}"
+            )
         self._schedulers = schedulers
         self._milestones = milestones
         self.last_epoch = last_epoch + 1

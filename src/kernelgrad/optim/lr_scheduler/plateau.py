@@ -19,8 +19,17 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0, min_lr=0, eps=1e-8
-    ):  # fmt: skip
+        self,
+        optimizer,
+        mode="min",
+        factor=0.1,
+        patience=10,
+        threshold=1e-4,
+        threshold_mode="rel",
+        cooldown=0,
+        min_lr=0,
+        eps=1e-8,
+    ):
         if factor >= 1.0:
             raise ValueError("Factor should be < 1.0.")
         if not isinstance(optimizer, Optimizer):
@@ -77,7 +86,13 @@ class ReduceLROnPlateau(LRScheduler):
         if len(groups) != len(self.min_lrs):
             if self.default_min_lr is None:
                 raise RuntimeError(
-                    f"The number of param groups in the `optimizer` ({len(groups)}) differs from when `ReduceLROnPlateau` was initialized "
+                    "The number of param groups in the "
+                    "`optimizer` "
+                    f"({len(groups)}) "
+                    "differs "
+                    "from "
+                    "when "
+                    "`ReduceLROnPlateau` was initialized "
                     f"({len(self.min_lrs)}), usually due to a new param group being added; give min_lr as one number"
                 )
             self.min_lrs = [self.default_min_lr] * len(groups)

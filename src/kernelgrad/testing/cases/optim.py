@@ -1,4 +1,5 @@
-"""Cases of the optimizers' kernels: one step on copies of parameter, gradient and state; what comes back is what was written."""
+"""Cases of the optimizers' kernels: one step on copies of parameter, gradient and state; what comes back is what was
+written."""
 
 import numpy as np
 
@@ -50,10 +51,11 @@ def _case(suffix, name, states, flags, scalars, absent=()):
 
 
 def _norm(x):
-    parts = core.empty((-(-x.numel() // 16384),), core.float64)
+    parts = core.empty((-(-x.numel() // 16384),), core.float64, x.device)
     if x.numel():
         core.kernel("squared_norm_forward")((core.contiguous(x), parts), (parts.numel(), x.numel()))
-    return core.from_numpy(np.asarray(core.as_numpy(parts).sum(), core.as_numpy(x).dtype))
+    total = np.asarray(core.as_numpy(core.move(parts, "cpu")).sum(), x.dtype.numpy)
+    return core.move(core.from_numpy(total), x.device)
 
 
 def _scale(x):

@@ -1,4 +1,5 @@
-"""Cases of random fills and dropout. Each call starts a generator of its own, so that every twin draws the same numbers."""
+"""Cases of random fills and dropout. Each call starts a generator of its own, so that every twin draws the same
+numbers."""
 
 import kernelgrad as kg
 from kernelgrad import ops
@@ -15,7 +16,7 @@ def _fill(name, dtype, kernel, op, errors=()):
     """A fill of the given dtype; the input lends its shape alone."""
     return OpCase(
         f"{name}_{dtype}",
-        lambda x: op(kg.empty(tuple(x.shape), dtype=getattr(kg, dtype)), _generator()),
+        lambda x: op(kg.empty(tuple(x.shape), dtype=getattr(kg, dtype), device=x.device), _generator()),
         shapes=SHAPES,
         grad=(),
         kernels=(kernel,),
@@ -27,7 +28,8 @@ def _fill(name, dtype, kernel, op, errors=()):
 
 
 def _bits(x, generator):
-    return kg.core.as_numpy(ops.random.fill(kg.core.kernel("random_bits_fill"), x, generator)), x
+    ops.random.fill(kg.core.kernel("random_bits_fill"), x, generator)
+    return x
 
 
 UNIFORM_ERRORS = [
@@ -58,7 +60,7 @@ CASES = [
             _fill("bernoulli", dtype, "bernoulli_fill", lambda x, g: x.bernoulli_(0.3, generator=g)),
         )
     ],
-    _fill("randint", "int64", "randint_fill", lambda x, g: ops.randint(-5, 2**33, tuple(x.shape), generator=g)),
-    _fill("random_bits", "int64", "random_bits_fill", lambda x, g: _bits(x, g)[1]),
-    _fill("random_bits", "int32", "random_bits_fill", lambda x, g: _bits(x, g)[1]),
+    _fill("randint", "int64", "randint_fill", lambda x, g: ops.randint(-5, 2**33, tuple(x.shape), generator=g, device=x.device)),
+    _fill("random_bits", "int64", "random_bits_fill", _bits),
+    _fill("random_bits", "int32", "random_bits_fill", _bits),
 ]
