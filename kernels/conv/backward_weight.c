@@ -42,32 +42,32 @@ static void slice_gradient(void *context, int64_t chunk) {
     }
 }
 
-/* The same without gathering, for enough slices to go round: chunk, a slice of the output rows of all images. A band of
- * padded rows is the left operand as it stands, one product for each row of taps. */
-static void slice_gradient_band(void *context, int64_t slice) {
+/* The same without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, and a
+ * group. A band of padded rows is the left operand as it stands, one product for each row of taps. */
+static void slice_gradient_band(void *context, int64_t chunk) {
     const gradient *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups, k = h->taps * z->in;
     int64_t row = cut(v->outputs * z->images, z->slices, slice),
             end = cut(v->outputs * z->images, z->slices, slice + 1);
-    int64_t room = KG_NAME(conv_band_floats)(z->axes, z->in, z->block), k = h->taps * z->in;
+    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block), panels = ceil_div(z->outs, PANEL);
     const int in_place = z->outs % VEC_LANES == 0;
-    float *band_room =
-        kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * ceil_div(z->outs, PANEL) * PANEL));
+    float *band_room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * panels * PANEL));
     float *packed = band_room + room;
     conv_epilogue e = {0};
     for (int64_t rows; row < end; row += rows, e.add = 1) {
         int64_t n = row / v->outputs, y = row % v->outputs;
         rows = least(least(z->block, end - row), v->outputs - y);
-        conv_band band =
-            KG_NAME(conv_make_band)(z->axes, z->x + n * v->source * h->source * z->in, z->in, y, y + rows, band_room);
-        const float *b = z->grad_out + row * h->outputs * z->outs;
+        const float *image = z->x + n * v->source * h->source * stride + group * z->in;
+        conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + rows, band_room);
+        const float *b = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
         int64_t pixels = rows * h->outputs;
-        if (!in_place) pack_panels(z, 0, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
+        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
         for (int64_t tap = 0; tap < v->taps; tap++) {
             conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, v->step * band.row};
-            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs : PANEL,
-                               in_place ? PANEL : pixels * PANEL, z->partial + (slice * z->k + tap * k) * z->ldc,
-                               z->ldc, &e);
+            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
+                               in_place ? PANEL : pixels * PANEL,
+                               z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
         }
     }
 }
@@ -107,12 +107,12 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));
     double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
-    const int band = s->groups == 1 && s->dilation[1] == 1 && s->OW >= 8 && s->C % 512 != 0 && z.slices >= SLICES / 2 &&
-                     s->N * s->OH >= z.slices;
+    const int band =
+        s->dilation[1] == 1 && s->OW >= 8 && s->C % 512 != 0 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices;
     if (band) {
         z.block = least(s->OH, ceil_div(256, s->OW));
         z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
-        kg_parallel(slice_gradient_band, &z, z.slices, us);
+        kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
         kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
         return;
     }

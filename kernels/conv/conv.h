@@ -84,10 +84,9 @@ typedef struct {
     const float *at; /* the first tap of output (y0, 0) */
     int64_t row;     /* floats from row to row */
 } conv_band;
-int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t channels,
-                                  int64_t rows); /* room for `rows` output rows */
-conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t channels, int64_t y0, int64_t y1,
-                                  float *room);
+int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t channels, int64_t rows);
+conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
+                                  int64_t y0, int64_t y1, float *room);
 
 /* implicit.c, backward_weight.c: any shape. */
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

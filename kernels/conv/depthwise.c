@@ -168,11 +168,12 @@ static void gradient_rows(void *context, int64_t slice) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t C = z->channels, all = v->outputs * z->images, end = cut(all, z->slices, slice + 1);
     float *partial = memset(z->partial + slice * v->taps * h->taps * C, 0, sizeof(float) * v->taps * h->taps * C);
-    float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, C, z->rows));
+    float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, C, C, z->rows));
     for (int64_t row = cut(all, z->slices, slice), rows; row < end; row += rows) {
         int64_t n = row / v->outputs, y = row % v->outputs;
         rows = least(least(z->rows, end - row), v->outputs - y);
-        conv_band band = KG_NAME(conv_make_band)(z->axes, z->x + n * v->source * h->source * C, C, y, y + rows, room);
+        conv_band band =
+            KG_NAME(conv_make_band)(z->axes, z->x + n * v->source * h->source * C, C, C, y, y + rows, room);
         for (int64_t c = 0, width; c < C; c += width) {
             const float *g = z->grad_out + row * h->outputs * C + c;
             width = c + 4 * VEC_LANES <= C ? 4 * VEC_LANES : VEC_LANES;

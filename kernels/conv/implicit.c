@@ -83,24 +83,27 @@ static void multiply(void *context, int64_t chunk) {
         memcpy(output_pixel(z, pixel) + channel, c, n * sizeof *c);
 }
 
-/* Chunk: a band of output rows of one image, where the reduction is one part. Taps and channels of a row lie side by
- * side in the band, so it is the left operand as it stands; each output row is a product of its own. */
+/* Chunk: a band of output rows of one image and group, where the reduction is one part. Taps and channels of a row lie
+ * side by side in the band, so it is the left operand as it stands; each output row is a product of its own. */
 static void multiply_band(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t n = chunk / z->blocks, y0 = cut(v->outputs, z->blocks, chunk % z->blocks),
-            y1 = cut(v->outputs, z->blocks, chunk % z->blocks + 1);
-    float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, z->in, z->block));
-    conv_band band =
-        KG_NAME(conv_make_band)(z->axes, z->source + n * v->source * h->source * z->in, z->in, y0, y1, room);
+    int64_t block = chunk % z->blocks, group = chunk / z->blocks % z->groups, n = chunk / z->blocks / z->groups;
+    int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1),
+            stride = z->in * z->groups;
+    float *room =
+        kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block));
+    const float *image = z->source + n * v->source * h->source * stride + group * z->in;
+    conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y0, y1, room);
     for (int64_t panel = 0; panel < z->panels; panel++)
         for (int64_t y = y0; y < y1; y++) {
-            int64_t first = panel * PANEL;
+            int64_t channel = group * z->outs + panel * PANEL;
             conv_operand a = {band.at + (y - y0) * v->step * band.row, h->step * z->in, 1, v->taps, v->gap * band.row};
-            conv_epilogue e = {z->bias ? z->bias + first : NULL, 0, z->relu};
-            float *c = output_pixel(z, (n * v->outputs + y) * h->outputs) + first;
-            KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - first), h->taps * z->in, &a,
-                               z->packed + panel * z->k * PANEL, PANEL, 0, c, h->out_step * z->outs, &e);
+            conv_epilogue e = {z->bias ? z->bias + channel : NULL, 0, z->relu};
+            KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - panel * PANEL), h->taps * z->in, &a,
+                               z->packed + (group * z->panels + panel) * z->k * PANEL, PANEL, 0,
+                               output_pixel(z, (n * v->outputs + y) * h->outputs) + channel,
+                               h->out_step * z->outs * z->groups, &e);
         }
 }
 
@@ -129,10 +132,11 @@ static void run(product *z) {
     z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 &&
                   h->first == 0 && v->source == v->outputs && h->source == h->outputs &&
                   (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
-    const int band = z->k <= KC && z->groups == 1 && h->gap == 1 && h->outputs >= 6 && !z->in_place;
+    const int band = z->k <= KC && h->gap == 1 && h->outputs >= 6 && !z->in_place;
     if (band) {
         int64_t row = v->step * ((h->outputs - 1) * h->step + h->taps) * z->in; /* floats that an output row adds */
-        z->blocks = least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, z->images)));
+        z->blocks =
+            least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, z->images * z->groups)));
         z->block = ceil_div(v->outputs, z->blocks);
     } else {
         int64_t limit = most(14, least(168, BLOCK / z->row));
@@ -144,7 +148,7 @@ static void run(product *z) {
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
     kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
     if (band)
-        kg_parallel(multiply_band, z, z->images * z->blocks, us);
+        kg_parallel(multiply_band, z, z->images * z->groups * z->blocks, us);
     else
         kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
 }
