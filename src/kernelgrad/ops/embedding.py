@@ -182,9 +182,7 @@ def embedding_bag(
             raise ValueError("offsets has to be a 1D Tensor but got None")
         starts = as_numpy(move(plain_contiguous(offsets), "cpu")).reshape(-1)
         if starts.size and starts[0] != 0:
-            raise ValueError(
-                f"offsets[0] has to be 0, i.e., the first sequence has to start from position 0. However, got {starts[0]}"
-            )
+            raise ValueError(f"offsets[0] has to be 0, i.e., the first sequence starts at position 0; got {starts[0]}")
         if starts.size and (starts[-1] > input.numel() or (np.diff(starts) < 0).any()):
             raise ValueError(
                 f"offsets must not decrease nor exceed the length of input ({input.numel()}), got {starts.tolist()}"

@@ -372,7 +372,8 @@ def pad(input, pad, mode="constant", value=None):
             continue
         if mode != "replicate" and max(a, b) > (n - 1 if mode == "reflect" else n):
             raise RuntimeError(
-                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the input dimension for mode "
+                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the input dimension for "
+                f"mode "
                 f"{mode!r}, but got: padding ({a}, {b}) at dimension {d} of input {list(input.shape)}"
             )
         if n == 0:
