@@ -8,7 +8,8 @@ from typing import Any
 from kernelgrad.core import empty
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
-from kernelgrad.nn.module import Module, prefix_path
+from kernelgrad.nn.error_path import prefix_path
+from kernelgrad.nn.module import Module
 from kernelgrad.nn.parameter import Parameter
 from kernelgrad.ops.matmul import linear_activation
 from kernelgrad.tensor import Tensor

@@ -1,60 +1,21 @@
-"""`Module`: the base of every layer and model.
-
-Attribute lookup is on the path of every step, so each parameter, buffer and child stands twice: in its registry
-(`_parameters`, `_buffers`, `_modules`), which keeps order and `None` entries, and in the module's `__dict__`, where
-plain lookup finds it in 25 ns. Going through `__getattr__` instead costs 450 ns, twice per linear layer. `Registry`
-keeps the two in step, also when somebody writes `model._modules["fc"] = layer`.
-"""
+"""`Module`: the base of every layer and model."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kernelgrad.core import dtype as DType
 from kernelgrad.core import no_grad
+from kernelgrad.nn.error_path import prefix_path
 from kernelgrad.nn.hooks import Hook, RemovableHandle, add_hook, call_with_hooks
 from kernelgrad.nn.parameter import Buffer, Parameter
+from kernelgrad.nn.registry import REGISTRIES, Registry
 from kernelgrad.nn.state_dict import StateDict
 from kernelgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-REGISTRIES = ("_parameters", "_buffers", "_modules")
-
-
-class Registry(dict):
-    """The parameters, buffers or children of one module, mirrored into its `__dict__`."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, owner: Module):
-        super().__init__()
-        self._owner = weakref.ref(owner)  # a strong one would make every module wait for the cycle collector
-
-    def __setitem__(self, name, member):
-        super().__setitem__(name, member)
-        self._owner().__dict__[name] = member
-
-    def __delitem__(self, name):
-        super().__delitem__(name)
-        self._owner().__dict__.pop(name, None)
-
-    def __ior__(self, other):  # type: ignore[misc]
-        self.update(other)
-        return self
-
-    def pop(self, name, *default):
-        if name in self:
-            self._owner().__dict__.pop(name, None)
-        return super().pop(name, *default)
-
-    popitem = MutableMapping.popitem
-    clear = MutableMapping.clear
-    update = MutableMapping.update
-    setdefault = MutableMapping.setdefault
 
 
 class Module(StateDict):
@@ -502,41 +463,6 @@ def indent(text: str, spaces: int = 2) -> str:
     """Shifts all lines but the first to the right; empty ones stay empty."""
     first, *rest = text.split("\n")
     return "\n".join([first, *((" " * spaces + line if line.strip() else "") for line in rest)])
-
-
-def describe(module: Module) -> str:
-    """The module in two or three words: ``Linear 30 -> 5``."""
-    for pair in (("in_features", "out_features"), ("in_channels", "out_channels")):
-        if all(isinstance(getattr(module, name, None), int) for name in pair):
-            return f"{module._get_name()} {getattr(module, pair[0])} -> {getattr(module, pair[1])}"
-    return module._get_name()
-
-
-def prefix_path(error: Exception, module: Module) -> None:
-    """Puts the path of the failing layer before the message of `error`.
-
-    Called on the way out by every module between the failing one and the outermost call: each adds the name under which
-    it knows the one below, and writes the message anew, so that the last to write is the outermost.
-    """
-    trail = getattr(error, "_module_trail", None)
-    if trail is None:
-        if len(error.args) != 1 or not isinstance(error.args[0], str):
-            return  # nothing to put the path in front of
-        message, failing, names = error.args[0], describe(module), ()
-        path = failing
-    else:
-        message, failing, names, below = trail
-        names = (_name_of(below, module), *names)
-        path = f"{'.'.join(('model', *names))} ({failing})"
-    error.args = (f"{path}: {message}",)
-    error._module_trail = (message, failing, names, module)  # type: ignore[attr-defined]
-
-
-def _name_of(child: Module, parent: Module) -> str:
-    for path, module in parent.named_modules():
-        if module is child and path:
-            return path
-    return f"<{child._get_name()}>"  # called by the parent, but registered nowhere below it
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, DType | None]:
