@@ -83,7 +83,7 @@ static void multiply(void *context, int64_t chunk) {
         memcpy(output_pixel(z, pixel) + channel, c, n * sizeof *c);
 }
 
-/* Chunk: a band of output rows of one image and group, where the reduction is one part. Taps and channels of a row lie
+/* Chunk: a band of output rows of one image and group. Taps and channels of a row lie
  * side by side in the band, so it is the left operand as it stands; each output row is a product of its own. */
 static void multiply_band(void *context, int64_t chunk) {
     const product *z = context;
@@ -95,15 +95,21 @@ static void multiply_band(void *context, int64_t chunk) {
         kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block));
     const float *image = z->source + n * v->source * h->source * stride + group * z->in;
     conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y0, y1, room);
+    int64_t k = h->taps * z->in, parts = ceil_div(v->taps, KC / k);
     for (int64_t panel = 0; panel < z->panels; panel++)
-        for (int64_t y = y0; y < y1; y++) {
-            int64_t channel = group * z->outs + panel * PANEL;
-            conv_operand a = {band.at + (y - y0) * v->step * band.row, h->step * z->in, 1, v->taps, v->gap * band.row};
-            conv_epilogue e = {z->bias ? z->bias + channel : NULL, 0, z->relu};
-            KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - panel * PANEL), h->taps * z->in, &a,
-                               z->packed + (group * z->panels + panel) * z->k * PANEL, PANEL, 0,
-                               output_pixel(z, (n * v->outputs + y) * h->outputs) + channel,
-                               h->out_step * z->outs * z->groups, &e);
+        for (int64_t part = 0; part < parts; part++) {
+            int64_t t0 = cut(v->taps, parts, part), t1 = cut(v->taps, parts, part + 1),
+                    channel = group * z->outs + panel * PANEL;
+            const int last = part == parts - 1;
+            conv_epilogue e = {last && z->bias ? z->bias + channel : NULL, part > 0, last && z->relu};
+            const float *b = z->packed + ((group * z->panels + panel) * z->k + t0 * k) * PANEL;
+            for (int64_t y = y0; y < y1; y++) {
+                const float *first = band.at + ((y - y0) * v->step + t0 * v->gap) * band.row;
+                conv_operand a = {first, h->step * z->in, 1, t1 - t0, v->gap * band.row};
+                KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - panel * PANEL), k, &a, b, PANEL, 0,
+                                   output_pixel(z, (n * v->outputs + y) * h->outputs) + channel,
+                                   h->out_step * z->outs * z->groups, &e);
+            }
         }
 }
 
@@ -132,7 +138,7 @@ static void run(product *z) {
     z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 &&
                   h->first == 0 && v->source == v->outputs && h->source == h->outputs &&
                   (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
-    const int band = z->k <= KC && h->gap == 1 && h->outputs >= 6 && !z->in_place;
+    const int band = h->taps * z->in <= KC && h->gap == 1 && h->outputs >= 6 && !z->in_place;
     if (band) {
         int64_t row = v->step * ((h->outputs - 1) * h->step + h->taps) * z->in; /* floats that an output row adds */
         z->blocks =
