@@ -205,8 +205,8 @@ TABLE = [
     Kernel("std_backward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("cumsum_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("cumsum_backward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
-    Kernel("any_forward", "reduction"),
-    Kernel("all_forward", "reduction"),
+    Kernel("any_forward", "reduction", cuda=(*FLOATS, *INTS)),
+    Kernel("all_forward", "reduction", cuda=(*FLOATS, *INTS)),
     # ---- softmax ----
     Kernel("softmax_forward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
     Kernel("softmax_backward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
@@ -284,6 +284,7 @@ TABLE = [
     Kernel("gemm", "matmul", simd=FLOATS, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("gemm_pack_b", "matmul", simd=F32),
     Kernel("column_sum", "matmul", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
+    Kernel("dot_product", "matmul", simd=F32, whole=True),
     # ---- roofline ----
     Kernel("peak_fma", "roofline", simd=F32, whole=True),
     Kernel("peak_bandwidth", "roofline", simd=F32, whole=True),
@@ -293,6 +294,6 @@ TABLE = [
     Kernel("exponential_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.7),
     Kernel("bernoulli_fill", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.4),
     Kernel("dropout_forward", "random", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.4),
-    Kernel("random_bits_fill", "random", simd=("int32", "int64"), jit=("int32", "int64"), cuda=("int32", "int64"), ns=0.6),
+    Kernel("random_bits_fill", "random", simd=("int32", "int64"), jit=("int32", "int64"), cuda=("int64",), ns=0.6),
     Kernel("randint_fill", "random", simd=("int64",), jit=("int64",), cuda=("int64",)),
 ]

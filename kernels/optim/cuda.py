@@ -1,0 +1,158 @@
+"""CUDA twins of the optimizer steps, one thread per element. Scalars are named in optim.c."""
+
+# One float64 sum per thread, as in the C kernel: squares of float32 overflow float32.
+FLOAT64 = {"squared_norm_forward"}
+
+
+def sgd_step(param, grad, buffer, n, momentum, nesterov, scale, weight_decay, shrink, lr, keep, gain, mu):
+    scale, weight_decay, shrink, lr = T(scale), T(weight_decay), T(shrink), T(lr)
+    keep, gain, mu = T(keep), T(gain), T(mu)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        if momentum != 0:
+            b = keep * buffer[i] + gain * g
+            buffer[i] = b
+            g = g + mu * b if nesterov != 0 else b
+        param[i] = shrink * param[i] - lr * g
+
+
+def adam_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    max_exp_avg_sq,
+    n,
+    amsgrad,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size,
+    correction,
+    eps,
+):
+    scale, weight_decay, shrink, weight1, beta2 = T(scale), T(weight_decay), T(shrink), T(weight1), T(beta2)
+    weight2, size, correction, eps = T(weight2), T(size), T(correction), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        m = exp_avg[i] + weight1 * (g - exp_avg[i])
+        v = beta2 * exp_avg_sq[i] + weight2 * g * g
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        if amsgrad != 0:
+            v = max(max_exp_avg_sq[i], v)
+            max_exp_avg_sq[i] = v
+        param[i] = shrink * param[i] - size * m / (math.sqrt(v) * correction + eps)
+
+
+def nadam_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    n,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size_g,
+    size_m,
+    correction,
+    eps,
+):
+    scale, weight_decay, shrink, weight1, beta2 = T(scale), T(weight_decay), T(shrink), T(weight1), T(beta2)
+    weight2, size_g, size_m, correction, eps = T(weight2), T(size_g), T(size_m), T(correction), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        p = shrink * param[i]
+        g = scale * grad[i] + weight_decay * p
+        m = exp_avg[i] + weight1 * (g - exp_avg[i])
+        v = beta2 * exp_avg_sq[i] + weight2 * g * g
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        param[i] = p - (size_g * g + size_m * m) / (math.sqrt(v) * correction + eps)
+
+
+def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps):
+    scale, weight_decay, shrink, weight1 = T(scale), T(weight_decay), T(shrink), T(weight1)
+    beta2, size, eps = T(beta2), T(size), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        m = exp_avg[i] + weight1 * (g - exp_avg[i])
+        u = max(beta2 * exp_inf[i], abs(g) + eps)
+        exp_avg[i] = m
+        exp_inf[i] = u
+        param[i] = shrink * param[i] - size * m / u
+
+
+def rmsprop_step(
+    param,
+    grad,
+    square_avg,
+    grad_avg,
+    buffer,
+    n,
+    centered,
+    momentum,
+    scale,
+    weight_decay,
+    shrink,
+    alpha,
+    weight,
+    lr,
+    eps,
+    mu,
+):
+    scale, weight_decay, shrink, alpha = T(scale), T(weight_decay), T(shrink), T(alpha)
+    weight, lr, eps, mu = T(weight), T(lr), T(eps), T(mu)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        v = alpha * square_avg[i] + weight * g * g
+        square_avg[i] = v
+        if centered != 0:
+            a = grad_avg[i] + weight * (g - grad_avg[i])
+            grad_avg[i] = a
+            v = v - a * a
+        step = g / (math.sqrt(v) + eps)
+        if momentum != 0:
+            step = mu * buffer[i] + step
+            buffer[i] = step
+        param[i] = shrink * param[i] - lr * step
+
+
+def adagrad_step(param, grad, total, n, scale, weight_decay, shrink, lr, eps):
+    scale, weight_decay, shrink, lr, eps = T(scale), T(weight_decay), T(shrink), T(lr), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        s = total[i] + g * g
+        total[i] = s
+        param[i] = shrink * param[i] - lr * g / (math.sqrt(s) + eps)
+
+
+def adadelta_step(param, grad, square_avg, acc_delta, n, scale, weight_decay, shrink, rho, weight, lr, eps):
+    scale, weight_decay, shrink, rho = T(scale), T(weight_decay), T(shrink), T(rho)
+    weight, lr, eps = T(weight), T(lr), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        v = rho * square_avg[i] + weight * g * g
+        d = g * math.sqrt(acc_delta[i] + eps) / math.sqrt(v + eps)
+        square_avg[i] = v
+        acc_delta[i] = rho * acc_delta[i] + weight * d * d
+        param[i] = shrink * param[i] - lr * d
+
+
+def scale_step(grad, n, scale):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        grad[i] = T(scale) * grad[i]
+
+
+def squared_norm_forward(x, parts, count, n):
+    for part in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = 0.0
+        for i in range(part * 16384, min((part + 1) * 16384, n)):
+            total += float(x[i]) * float(x[i])
+        parts[part] = total
