@@ -55,3 +55,7 @@ def gemm_pack_b(b, out, panels, n, k, b_row, b_col):
 
 def column_sum(x, out, columns, rows, row_stride):
     elements(out, (columns,), (1,))[...] = elements(x, (rows, columns), (row_stride, 1)).sum(0)
+
+
+def dot_product(a, b, out, n):
+    out[...] = np.dot(a, b)

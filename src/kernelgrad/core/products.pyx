@@ -20,6 +20,7 @@ NONE, RELU, GELU_TANH, GELU, SILU, TANH, SIGMOID = 0, 1, 2, 3, 4, 5, 6     # as 
 cdef Kernel gemm_kernel = get_kernel("gemm")
 cdef Kernel pack_kernel = get_kernel("gemm_pack_b")
 cdef Kernel column_sum_kernel = get_kernel("column_sum")
+cdef Kernel dot_kernel = get_kernel("dot_product")
 cdef dict activation_backward = {}     # activation -> Kernel; only those whose backward needs the output alone
 cdef double no_scalars[1]
 cdef int64_t SMALL = 200000            # multiply-adds, some 5 us: for less, letting go of the GIL costs more than it gives
@@ -94,6 +95,23 @@ cdef Array column_sum(Array g, int64_t rows, int64_t columns):
     return out
 
 
+cdef int dot(Array a, Array b, Array out) except -1:
+    """The product of two contiguous vectors on the CPU, where dot_kernel has a C body."""
+    cdef int64_t n = a.size
+    cdef void *arrays[3]
+    cdef kg_kernel *run = dot_kernel.find(a.code)
+    if n < SMALL and not observed():
+        arrays[0] = a.data
+        arrays[1] = b.data
+        arrays[2] = out.data
+        run(arrays, &n, no_scalars, 0, n)
+        return 0
+    arrays[0] = <void *>a
+    arrays[1] = <void *>b
+    arrays[2] = <void *>out
+    return dot_kernel.launch(arrays, 3, &n, 1, no_scalars, 0, False)
+
+
 # ---- Checks ----
 
 cdef str sizes_text(Array x):
@@ -166,11 +184,19 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
     p.batch = 1
     p.a_batch = p.b_batch = p.c_batch = 0
     bias_wants = bias is not None and bias.wants_grad
-    if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
+    if w.nd == 1 and x.nd == 1 and x.on == CPU and x.layout & w.layout & CONTIGUOUS and dot_kernel.find(x.code) != NULL:
+        dot(x, w, out)
+    elif (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
         gemm(&p, x, w, bias, None, out, activation, 1, 0)
+    else:
+        if transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024 and w.layout & CONTIGUOUS:
+            packed = packed_weight(w, p.n, p.k)
+        gemm(&p, x, w, bias, packed, out, activation, 1, 0)
+    if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
         node = RowsNode.__new__(RowsNode)
         node.p = p
         node.transposed = transposed
+        node.x_turned, node.w_turned = is_turned(x), is_turned(w)
         node.activation = activation
         node.nd = x.nd
         memcpy(node.dims, x.dims, sizeof(dims))
@@ -195,10 +221,6 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
             node.out = view_of(out, out.nd, out.dims, out.strides, 0)
             node.out_version = out.storage.version
         record(node, out)
-    else:
-        if transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024 and w.layout & CONTIGUOUS:
-            packed = packed_weight(w, p.n, p.k)
-        gemm(&p, x, w, bias, packed, out, activation, 1, 0)
     return out
 
 
@@ -230,7 +252,7 @@ cdef class RowsNode(Node):
     cdef int64_t x_version, w_version, out_version
     cdef int64_t dims[8]         # of x
     cdef int nd, w_nd, activation, on
-    cdef bint transposed
+    cdef bint transposed, x_turned, w_turned
     cdef str label
 
     def name(self):
@@ -251,36 +273,65 @@ cdef class RowsNode(Node):
             g = through_activation(self.activation, self.out, g)
         q.batch = 1
         q.a_batch = q.b_batch = q.c_batch = 0
-        if wanted(self, 1):      # x' g, or g' x when the weight is stored transposed
+        if wanted(self, 1):
             check_version(self.x, self.x_version, self)
-            if self.transposed:
+            if self.transposed != self.w_turned:      # g' x, stored (n, k)
                 q.m, q.n, q.k = self.p.n, self.p.k, self.p.m
                 q.a_row, q.a_col = 1, self.p.n
                 q.b_row, q.b_col = self.p.a_row, self.p.a_col
-            else:
+            else:                                     # x' g, stored (k, n)
                 q.m, q.n, q.k = self.p.k, self.p.n, self.p.m
                 q.a_row, q.a_col = self.p.a_col, self.p.a_row
                 q.b_row, q.b_col = self.p.n, 1
             q.c_row = q.n
             w_dims[0], w_dims[1] = q.m, q.n
             out = new_array(self.w_nd, w_dims, g.code, self.on, False)
-            if self.transposed:
+            if self.transposed != self.w_turned:
                 gemm(&q, g, self.x, None, None, out, 0, 1, 0)
             else:
                 gemm(&q, self.x, g, None, None, out, 0, 1, 0)
+            if self.w_turned:
+                out = turned_view(out)
             send(self, 1, out, True)
         if len(self.edges) > 2 and wanted(self, 2):
             send(self, 2, column_sum(g, self.p.m, self.p.n), True)
-        if wanted(self, 0):      # g op(W)'
+        if wanted(self, 0):
             check_version(self.w, self.w_version, self)
-            q.m, q.n, q.k = self.p.m, self.p.k, self.p.n
-            q.a_row, q.a_col = self.p.n, 1
-            q.b_row, q.b_col = self.p.b_col, self.p.b_row
-            q.c_row = q.n
-            out = new_array(self.nd, self.dims, g.code, self.on, False)
-            gemm(&q, g, self.w, None, None, out, 0, 1, 0)
+            if self.x_turned:                         # op(W) g', stored (k, m)
+                q.m, q.n, q.k = self.p.k, self.p.m, self.p.n
+                q.a_row, q.a_col = self.p.b_row, self.p.b_col
+                q.b_row, q.b_col = 1, self.p.n
+                q.c_row = q.n
+                w_dims[0], w_dims[1] = q.m, q.n
+                out = new_array(2, w_dims, g.code, self.on, False)
+                gemm(&q, self.w, g, None, None, out, 0, 1, 0)
+                out = turned_view(out)
+            else:                                     # g op(W)'
+                q.m, q.n, q.k = self.p.m, self.p.k, self.p.n
+                q.a_row, q.a_col = self.p.n, 1
+                q.b_row, q.b_col = self.p.b_col, self.p.b_row
+                q.c_row = q.n
+                out = new_array(self.nd, self.dims, g.code, self.on, False)
+                gemm(&q, g, self.w, None, None, out, 0, 1, 0)
             send(self, 0, out, True)
         return 0
+
+
+cdef bint is_turned(Array x) noexcept:
+    """A dense matrix stored by columns, as the transpose of a contiguous one is."""
+    return x.nd == 2 and x.dims[0] > 1 and x.dims[1] > 1 and x.strides[0] == 1 and x.strides[1] == x.dims[0]
+
+
+cdef Array turned_view(Array x):
+    """The transpose of a fresh matrix. A gradient stored like its operand needs no copy on its way to a leaf."""
+    cdef int64_t dims[2]
+    cdef int64_t strides[2]
+    cdef Array y
+    dims[0], dims[1] = x.dims[1], x.dims[0]
+    strides[0], strides[1] = 1, x.dims[1]
+    y = view_of(x, 2, dims, strides, 0)
+    y.is_view = False
+    return y
 
 
 cdef Array through_activation(int activation, Array y, Array g):
@@ -344,6 +395,11 @@ cdef Array packed_weight(Array w, int64_t n, int64_t k):
     kept.version = w.storage.version
     packings[key] = kept
     return None
+
+
+def kept_packings():
+    """How many weights have a packing, or were seen once."""
+    return len(packings)
 
 
 # ---- Batches ----
@@ -584,7 +640,8 @@ def matmul(input, other):
     Returns
     -------
     A new contiguous Tensor. Backward keeps `input` if `other` wants a gradient, and the other way round. In float32 an
-    element has the same bits whatever the batch, the number of threads and the instruction set (but for "generic").
+    element has the same bits whatever the batch, the number of threads and the instruction set (but for "generic"); the
+    product of two vectors, which sums in lanes, has bits of its own.
 
     Raises
     ------

@@ -167,9 +167,9 @@ CASES = [
         dot,
         torch="dot",
         make=each("k", "k"),
-        shapes=[(0,), (1,), (401,)],
+        shapes=[(0,), (1,), (401,), (33000,)],
         grad=(0, 1),
-        kernels=KERNELS,
+        kernels=(*KERNELS, "dot_product"),
         errors=[(lambda: dot(ones(2, 2), ones(2)), RuntimeError, "1D tensors expected")],
     ),
     OpCase(

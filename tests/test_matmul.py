@@ -1,0 +1,191 @@
+"""What is special to matrix products: bits, kept packings, strides instead of copies; and the C checks below them."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kernelgrad as kg
+from kernelgrad import core
+from kernelgrad.core import use_backend
+from kernelgrad.ops.matmul import einsum, linear, linear_activation, matmul
+from kernelgrad.testing import roofline
+
+ROOT = Path(__file__).parents[1]
+rng = np.random.default_rng(0)
+
+
+def normal(*shape, dtype=np.float32):
+    return kg.tensor(rng.standard_normal(shape).astype(dtype))
+
+
+@pytest.mark.parametrize("level", core.available_levels())
+@pytest.mark.parametrize(("m", "k", "n"), [(40, 784, 70), (5, 64, 1), (33, 100, 600), (7, 900, 33)])
+def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
+    x, weight, bias = normal(m, k), normal(n, k), normal(n)
+    with use_backend(f"simd:{level}"):
+        batch = linear(x, weight, bias).numpy()
+        for i in (0, m // 2, m - 1):
+            assert (linear(x[i : i + 1], weight, bias).numpy() == batch[i]).all()
+            assert (linear(x[i], weight, bias).numpy() == batch[i]).all()
+        assert (linear(x[:3], weight, bias).numpy() == batch[:3]).all()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_bits_do_not_depend_on_threads(threads):
+    a, b = normal(300, 500), normal(500, 400)
+    before = kg.get_num_threads()
+    try:
+        kg.set_num_threads(1)
+        alone = matmul(a, b).numpy()
+        kg.set_num_threads(threads)
+        for _ in range(5):
+            assert (matmul(a, b).numpy() == alone).all()
+    finally:
+        kg.set_num_threads(before)
+
+
+def test_transposes_are_not_copied():
+    a, b = normal(30, 20).requires_grad_(), normal(40, 30).requires_grad_()
+    seen = []
+    before = core.set_observer(lambda kernel, arrays, backend: seen.append(kernel.name))
+    try:
+        matmul(a.t(), b.t()).backward(normal(20, 40))
+    finally:
+        core.set_observer(before)
+    assert seen == ["gemm"] * 3
+
+
+def test_a_changed_weight_is_packed_again():
+    x, weight = normal(3, 64), normal(70, 64)
+    for _ in range(3):
+        expected = x.numpy() @ weight.numpy().T
+        for _ in range(3):
+            np.testing.assert_allclose(linear(x, weight).numpy(), expected, rtol=1e-4, atol=1e-4)
+        weight.mul_(2)
+
+
+def test_packings_go_with_their_weights():
+    from kernelgrad.core.products import kept_packings
+
+    before = kept_packings()
+    x, weight = normal(3, 64), normal(70, 64)
+    linear(x, weight), linear(x, weight)
+    assert kept_packings() == before + 1
+    del weight
+    assert kept_packings() == before
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"])
+def test_a_fused_activation_has_the_bits_of_the_op(name):
+    from kernelgrad.ops import activations
+
+    x, weight, bias = normal(17, 30), normal(33, 30), normal(33)
+    plain = linear(x, weight, bias)
+    op = getattr(activations, name.removesuffix("_tanh"))
+    expected = op(plain, approximate="tanh") if name == "gelu_tanh" else op(plain)
+    assert (linear_activation(x, weight, bias, name).numpy() == expected.numpy()).all()
+
+
+def test_large_product_against_float64():
+    a, b = normal(1000, 1100), normal(1100, 900)
+    exact = a.numpy().astype(float) @ b.numpy().astype(float)
+    error = np.abs(matmul(a, b).numpy() - exact).max() / np.abs(exact).max()
+    assert error < 2e-6
+
+
+def test_einsum_rejects_what_does_not_fit():
+    a, b = normal(2, 3), normal(3, 4)
+    for equation, operands, message in [
+        ("ij,jk->ik", (a,), "names 2 operands, got 1"),
+        ("ijk,jk->ik", (a, b), "does not match the number of dimensions"),
+        ("ij,jk->iz", (a, b), "output subscript z does not appear"),
+        ("ij,jk->ii", (a, b), "appears more than once in the output"),
+        ("i1,jk->ik", (a, b), "invalid subscript"),
+        ("ij,ik->jk", (a, b), "subscript i has size 3"),
+    ]:
+        with pytest.raises(RuntimeError, match=message):
+            einsum(equation, *operands)
+    with pytest.raises(NotImplementedError, match="sublist"):
+        einsum(a, [0, 1], b, [1, 2])
+
+
+def test_peaks_are_plausible():
+    gflops = roofline.measured_gflops(1, seconds=0.02)
+    assert gflops > 0.5
+    assert roofline.measured_bandwidth(4096, 1, seconds=0.01) > 0.5
+
+
+# ---- The kernels themselves, in C ----
+
+compiler = shutil.which("cc") or shutil.which("gcc")
+RUNTIME = [ROOT / f"kernels/runtime/{name}.c" for name in ("pool", "threads", "memory", "pages", "scratch", "cpu")]
+
+
+def sanitizer_works(tmp_path, sanitizer):
+    source = tmp_path / "empty.c"
+    source.write_text("int main(void) { return 0; }")
+    built = subprocess.run([compiler, f"-fsanitize={sanitizer}", source, "-o", tmp_path / "empty"], capture_output=True)
+    return built.returncode == 0 and subprocess.run([tmp_path / "empty"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(compiler is None, reason="needs a C compiler")
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined", None])
+@pytest.mark.parametrize("check", ["pool_check", "memory_check"])
+def test_c_check(check, sanitizer, tmp_path):
+    if sanitizer and not sanitizer_works(tmp_path, sanitizer):
+        pytest.skip(f"this compiler has no -fsanitize={sanitizer}")
+    flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", f"-I{ROOT / 'kernels'}"]
+    flags += [f"-fsanitize={sanitizer}"] if sanitizer else ["-Werror"]
+    program = tmp_path / check
+    subprocess.run([compiler, *flags, ROOT / f"tests/c/{check}.c", *RUNTIME, "-o", program, "-lpthread"], check=True)
+    arguments = ["50"] if check == "pool_check" else []
+    if sanitizer:  # whose own locks do not survive a fork while threads start
+        arguments = ["50", "nofork"] if check == "pool_check" else ["nofork"]
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("ok\n")
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+@pytest.mark.skipif(not {"avx2", "avx512"} & set(core.available_levels()), reason="reads x86-64 instructions")
+def test_tiles_keep_their_accumulators_in_registers():
+    """No vector goes to or from the stack in the loop of a tile, and no broadcast comes from a register."""
+    library = next(Path(core.__file__).parent.glob("*kernelgrad_kernels*"))
+    listing = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", library], capture_output=True, text=True, check=True
+    ).stdout
+    tiles = re.findall(r"^[0-9a-f]+ <(tile_(\d+)x(\d+))[^>]*>:\n(.*?)(?:\n\n|\Z)", listing, re.DOTALL | re.MULTILINE)
+    if not tiles:
+        pytest.skip("the library was stripped of its symbols")
+    loops = 0
+    for name, rows, vectors, body in tiles:
+        for loop in inner_loops(body):
+            products = sum("vfmadd" in line for line in loop)
+            if products != int(rows) * int(vectors):
+                continue  # generic has no fma
+            loops += 1
+            spills = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
+            assert not spills, f"{name}: {spills}"
+            shuffled = [line for line in loop if re.search(r"vbroadcastss +%xmm", line)]
+            assert not shuffled, f"{name}: {shuffled}"
+    assert loops >= 8
+
+
+def inner_loops(body):
+    """Instruction lists between a backward jump and its target, without jumps inside."""
+    lines = [line.split("\t", 1) for line in body.splitlines() if "\t" in line]
+    addresses = [line[0].strip().rstrip(":") for line in lines]
+    code = [line[1] for line in lines]
+    place = {address: i for i, address in enumerate(addresses)}
+    found = []
+    for i, instruction in enumerate(code):
+        jump = re.match(r"j\w+\s+([0-9a-f]+)", instruction)
+        if jump and jump[1] in place and place[jump[1]] < i:
+            inside = code[place[jump[1]] : i]
+            if not any(re.match(r"j\w+\s", line) for line in inside):
+                found.append(inside)
+    return found
