@@ -84,8 +84,8 @@ def test_cuda_matches_reference(case, dtype):
         assert len(actual) == len(expected)
         for i, (a, e) in enumerate(zip(actual, expected)):
             assert_close(a, e, dtype, case.tolerance, f"{case.name}{shape} {kwargs} result {i}")
-    assert {which for _, which in ran} == {"cuda"}
-    assert {name for name, _ in ran} & set(case.kernels)
+    # Helpers may run elsewhere (indices are checked on the host, where an error can be raised), the case's own kernels not.
+    assert {which for name, which in ran if name in case.kernels} == {"cuda"}
 
 
 LOGIC = ["logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"]

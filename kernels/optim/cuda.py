@@ -4,6 +4,11 @@
 FLOAT64 = {"squared_norm_forward"}
 
 
+def _larger(a, b):
+    """The maximum; nan if either is."""
+    return a if a > b or a != a else b
+
+
 def sgd_step(param, grad, buffer, n, momentum, nesterov, scale, weight_decay, shrink, lr, keep, gain, mu):
     scale, weight_decay, shrink, lr = T(scale), T(weight_decay), T(shrink), T(lr)
     keep, gain, mu = T(keep), T(gain), T(mu)
@@ -43,7 +48,7 @@ def adam_step(
         exp_avg[i] = m
         exp_avg_sq[i] = v
         if amsgrad != 0:
-            v = max(max_exp_avg_sq[i], v)
+            v = _larger(max_exp_avg_sq[i], v)
             max_exp_avg_sq[i] = v
         param[i] = shrink * param[i] - size * m / (math.sqrt(v) * correction + eps)
 
@@ -83,7 +88,7 @@ def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, w
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         g = scale * grad[i] + weight_decay * param[i]
         m = exp_avg[i] + weight1 * (g - exp_avg[i])
-        u = max(beta2 * exp_inf[i], abs(g) + eps)
+        u = _larger(beta2 * exp_inf[i], abs(g) + eps)
         exp_avg[i] = m
         exp_inf[i] = u
         param[i] = shrink * param[i] - size * m / u

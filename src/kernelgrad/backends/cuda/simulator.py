@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -269,6 +270,8 @@ def _wait(kind: str, value: Any = None, mask: int = 0xFFFFFFFF) -> Any:
 
 def _run_block(kernel: FunctionType, device: Cuda, arguments: Sequence[Any], places: list[Dim3]) -> None:
     threads = [_Thread(greenlet(kernel), place, number % WARP) for number, place in enumerate(places)]
+    for thread in threads:
+        thread.greenlet.gr_context = copy_context()  # else NumPy's errstate would be the default one in there
     waiting: dict[int, Any] = {}  # thread number -> (kind, value, mask); finished threads are absent
 
     def resume(numbers: Sequence[int], *answer: Any) -> None:

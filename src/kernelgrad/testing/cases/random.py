@@ -42,7 +42,7 @@ CASES = [
         "dropout",
         lambda x, p=0.5: ops.dropout(x, p, generator=_generator()),
         shapes=SHAPES,
-        kwargs=[{}, {"p": 0.1}, {"p": 1.0}, {"p": 0.0}],
+        kwargs=[{}, {"p": 0.0}, {"p": 1.0}, {"p": 0.1}],
         kernels=("dropout_forward",),
         bench=[(256, 1024), (4096, 1024)],
         errors=[
