@@ -1,6 +1,8 @@
 """Every op case is asked: does each twin match the reference, does backward match central differences, does it match PyTorch,
 does bad input raise, does it keep its answer for other memory layouts and thread counts."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from kernelgrad.core import use_backend
 from kernelgrad.testing import all_cases, assert_close, gradcheck
 
 CASES = all_cases()
+# The Numba twins are mainly for float64; compiling each for float32 too takes minutes and is left to CI.
+EVERY_TWIN = bool(os.environ.get("KERNELGRAD_TEST_EVERY_TWIN"))
 
 
 def twins():
@@ -20,7 +24,11 @@ def twins():
             backends = []
             for name in case.kernels:
                 backends += [b for b in core.kernel(name).backends(getattr(core, dtype)) if b not in backends]
-            found += [pytest.param(case, b, dtype, id=f"{case.name}-{b}-{dtype}") for b in backends if b != "reference" or dtype == "float32"]
+            found += [
+                pytest.param(case, b, dtype, id=f"{case.name}-{b}-{dtype}")
+                for b in backends
+                if (b != "reference" or dtype == "float32") and (b != "jit" or dtype == "float64" or EVERY_TWIN)
+            ]
     return found
 
 
@@ -46,7 +54,9 @@ def run(case, arguments, kwargs, seed=1):
         upstream = [kg.tensor(rng.standard_normal(tuple(o.shape)).astype(o.dtype.numpy)) for o in recorded]
         kg.autograd.backward(recorded, upstream)
     return [o.detach().numpy() for o in outputs] + [
-        inputs[i].grad.numpy() for i in case.grad if i < len(inputs) and isinstance(inputs[i], kg.Tensor) and inputs[i].grad is not None
+        inputs[i].grad.numpy()
+        for i in case.grad
+        if i < len(inputs) and isinstance(inputs[i], kg.Tensor) and inputs[i].grad is not None
     ]
 
 
@@ -71,7 +81,9 @@ def test_backend_matches_reference(case, backend, dtype):
         for i, (a, e) in enumerate(zip(actual, expected)):
             assert_close(a, e, dtype, case.tolerance, f"{case.name}{shape} {kwargs} result {i}")
     kind = backend.partition(":")[0]
-    assert any(name in case.kernels and which == kind for name, which in ran), f"no kernel of {case.name} ran on {kind}: {ran}"
+    assert any(name in case.kernels and which == kind for name, which in ran), (
+        f"no kernel of {case.name} ran on {kind}: {ran}"
+    )
 
 
 def narrowed(backend):
@@ -103,16 +115,26 @@ def test_matches_pytorch(case, dtype, torch):
         options = case.torch_kwargs(kwargs) if case.torch_kwargs else kwargs
         options = {k: torch.tensor(v.numpy()).double() if isinstance(v, kg.Tensor) else v for k, v in options.items()}
         result = function(*theirs, **options)
-        results = [o for o in (result if isinstance(result, (tuple, list)) else [result]) if isinstance(o, torch.Tensor)]
+        results = [
+            o for o in (result if isinstance(result, (tuple, list)) else [result]) if isinstance(o, torch.Tensor)
+        ]
         rng = np.random.default_rng(1)
         recorded = [o for o in results if o.requires_grad]
         if recorded:
-            torch.autograd.backward(recorded, [torch.tensor(rng.standard_normal(tuple(o.shape)).astype(dtype)).double() for o in recorded])
+            torch.autograd.backward(
+                recorded, [torch.tensor(rng.standard_normal(tuple(o.shape)).astype(dtype)).double() for o in recorded]
+            )
         expected = [o.detach().numpy() for o in results]
-        expected += [theirs[i].grad.numpy() for i in case.grad if i < len(theirs) and isinstance(theirs[i], torch.Tensor) and theirs[i].grad is not None]
+        expected += [
+            theirs[i].grad.numpy()
+            for i in case.grad
+            if i < len(theirs) and isinstance(theirs[i], torch.Tensor) and theirs[i].grad is not None
+        ]
         assert len(actual) == len(expected)
         for i, (a, e) in enumerate(zip(actual, expected)):
-            assert a.dtype == (np.dtype(dtype) if e.dtype.kind == "f" else e.dtype), f"{case.name}: dtype {a.dtype}, PyTorch's {e.dtype}"
+            assert a.dtype == (np.dtype(dtype) if e.dtype.kind == "f" else e.dtype), (
+                f"{case.name}: dtype {a.dtype}, PyTorch's {e.dtype}"
+            )
             assert_close(a, e, dtype, case.tolerance, f"{case.name}{shape} {kwargs} result {i}")
 
 
@@ -172,7 +194,9 @@ def test_same_bits_for_any_thread_count(case):
         kg.set_num_threads(before)
 
 
-@pytest.mark.skipif("avx2" not in core.available_levels() or "avx512" not in core.available_levels(), reason="needs avx2 and avx512")
+@pytest.mark.skipif(
+    "avx2" not in core.available_levels() or "avx512" not in core.available_levels(), reason="needs avx2 and avx512"
+)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_same_bits_on_avx2_and_avx512(case):
     with use_backend("auto:avx2"):

@@ -507,6 +507,10 @@ cdef class FunctionNode(Node):
 
     def save_for_backward(self, *arrays):
         """Keep arrays for backward; changing one in place before then is noticed."""
+        for a in arrays:
+            if a is not None and not isinstance(a, Array):
+                raise TypeError(f"save_for_backward can only save tensors, but argument is of type {type(a).__name__}; keep it as an "
+                                "attribute of ctx")
         self.saved = arrays
 
     def mark_non_differentiable(self, *arrays):

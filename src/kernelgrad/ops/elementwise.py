@@ -106,15 +106,18 @@ class Mod(Function):
 
     @staticmethod
     def forward(ctx, x, y, op, rounding):
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(*(v for v in (x, y) if isinstance(v, Array)))
+        ctx.numbers = [None if isinstance(v, Array) else v for v in (x, y)]
         ctx.rounding = rounding
         return op(x, y)
 
     @staticmethod
     def backward(ctx, grad_out):
-        x, y = ctx.saved_tensors
-        grad_x = core.sum_to_shape(grad_out, x.shape) if isinstance(x, Array) and ctx.needs_input_grad[0] else None
-        grad_y = None
+        saved = iter(ctx.saved_tensors)
+        x, y = (next(saved) if v is None else v for v in ctx.numbers)
+        grad_x = grad_y = None
+        if ctx.needs_input_grad[0]:
+            grad_x = core.sum_to_shape(grad_out, x.shape)
         if ctx.needs_input_grad[1]:
             grad_y = core.sum_to_shape(mul(mul(grad_out, div(x, y, rounding_mode=ctx.rounding)), -1.0), y.shape)
         return grad_x, grad_y, None, None
