@@ -156,6 +156,34 @@ def test_in_place_on_a_leaf_is_refused():
         F.relu(kg.ones(2, requires_grad=True), inplace=True)
 
 
+# ---- Dropout ----
+
+
+@pytest.mark.parametrize("name", ["dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_alpha_dropout"])
+def test_dropout_at_its_ends(name):
+    function = getattr(F, name)
+    x = kg.randn(2, 3, 4)
+    np.testing.assert_array_equal(function(x, 0.0, True).numpy(), x.numpy())
+    np.testing.assert_array_equal(function(x, 0.5, False).numpy(), x.numpy())
+    assert (function(x, 1.0, True).numpy() == 0).all()
+
+
+@pytest.mark.parametrize("name", ["dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_alpha_dropout"])
+@pytest.mark.parametrize("p", [0.4, 1.0])
+def test_dropout_in_place(name, p):
+    x = kg.randn(20, 30, 4)
+    kg.manual_seed(1)
+    expected = getattr(F, name)(x, p, True).numpy()
+    kg.manual_seed(1)
+    assert getattr(F, name)(x, p, True, inplace=True) is x
+    np.testing.assert_allclose(x.numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_dropout2d_without_channels_warns():
+    with pytest.warns(UserWarning, match="Received a 2-D input to dropout2d"):
+        F.dropout2d(kg.ones(2, 3))
+
+
 # ---- Names and wrong calls ----
 
 
@@ -191,6 +219,19 @@ def test_signatures_are_torchs():
         (lambda x: F.interpolate(x, 3, mode="trilinear"), NotImplementedError, "trilinear"),
         (lambda x: F.interpolate(x, 3, mode="linear"), NotImplementedError, "takes 3D input, got 4D"),
         (lambda x: F.interpolate(x, 3, mode="bilinear", antialias=True), NotImplementedError, "antialias"),
+        (lambda x: F.interpolate(x, 0), RuntimeError, "sizes must be positive"),
+        (lambda x: F.pixel_shuffle(x[0, 0], 2), RuntimeError, "at least 3 dimensions, but got 2"),
+        (lambda x: F.pixel_unshuffle(x[0, 0], 2), RuntimeError, "at least 3 dimensions, but got 2"),
+        (lambda x: F.unfold(x[0, 0], 2), RuntimeError, "expected 3D or 4D input, got 2D"),
+        (lambda x: F.fold(x, (4, 4), 2), RuntimeError, "expected 2D or 3D input, got 4D"),
+        (lambda x: F.hardtanh(x, 1.0, -1.0), ValueError, "min_val cannot be greater than max_val"),
+        (lambda x: F.prelu(x, kg.ones(1, 3)), RuntimeError, "Expected `weight` to be a scalar or 1D tensor"),
+        (lambda x: F.glu(kg.tensor(1.0)), RuntimeError, "does not support scalars"),
+        (lambda x: F.bilinear(x, x[0], kg.ones(2, 4, 4)), RuntimeError, "batch dimensions do not match"),
+        (lambda x: F.multi_margin_loss(x[0, 0], kg.tensor([0]), p=3), ValueError, "only p == 1 and p == 2"),
+        (lambda x: F.multi_margin_loss(x[0, 0], kg.tensor([0]), weight=x), ValueError, "must be one-dimensional"),
+        (lambda x: F.triplet_margin_loss(x, x, x, margin=0.0), ValueError, "margin must be greater than 0"),
+        (lambda x: F.gaussian_nll_loss(x, x, x[0]), ValueError, "var is of incorrect size"),
         (lambda x: F.pixel_shuffle(x, 2), RuntimeError, "divisible by the square of"),
         (lambda x: F.pixel_unshuffle(x, 3), RuntimeError, "divisible by downscale_factor"),
         (lambda x: F.channel_shuffle(x, 2), RuntimeError, "3 channels cannot be dealt from 2 groups"),

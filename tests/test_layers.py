@@ -534,6 +534,25 @@ def test_initial_values_are_distributed_as_in_torch(name, args):
         (lambda: nn.Unflatten(1, (2, 3.0)), TypeError, "found element of type float at pos 1"),
         (lambda: nn.MultiMarginLoss(p=3), ValueError, "only p == 1 and p == 2"),
         (lambda: nn.TripletMarginLoss(margin=0), ValueError, "margin to be greater than 0"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), ValueError, "kernel_size: expected one int or 2"),
+        (lambda: nn.ZeroPad2d((1, 2)), ValueError, "ZeroPad2d: expected one int or 4"),
+        (lambda: nn.Unflatten(1, 6), TypeError, "must be a tuple of ints, but found type int"),
+        (lambda: nn.Embedding.from_pretrained(kg.ones(3)), AssertionError, "expected to be 2-dimensional"),
+        (lambda: nn.EmbeddingBag.from_pretrained(kg.ones(3)), AssertionError, "expected to be 2-dimensional"),
+        (lambda: nn.Embedding(3, 4, _weight=kg.ones(3, 3)), AssertionError, "Shape of weight does not match"),
+        (lambda: nn.Softmax2d()(kg.ones(2, 3)), ValueError, "expected input to be 3D or 4D, got 2D"),
+        (lambda: nn.InstanceNorm2d(3)(kg.ones(2, 3)), ValueError, "expected 3D or 4D input .got 2D input."),
+        (
+            lambda: nn.InstanceNorm2d(3, affine=True)(kg.ones(2, 4, 5, 5)),
+            ValueError,
+            r"size at dim=1 to match num_features .3., but got: 4",
+        ),
+        (lambda: nn.MultiMarginLoss(weight=kg.ones(2, 2)), ValueError, "expected weight to be None or 1D"),
+        (
+            lambda: nn.ConvTranspose2d(1, 1, 3)(kg.ones(1, 1, 4, 4), output_size=[3]),
+            ValueError,
+            "output_size must have 2 or 4 elements",
+        ),
         (lambda: nn.HuberLoss(delta="1"), TypeError, "delta must be a float or int"),
     ],
 )
@@ -574,10 +593,17 @@ def test_embedding_from_pretrained_shares_memory_and_is_frozen():
     assert bag(kg.tensor([[1, 4]])).tolist() == [[14.0] * 3]
 
 
-def test_old_reduction_flags_warn():
-    with pytest.warns(UserWarning, match="please use reduction='sum' instead"):
-        loss = nn.MSELoss(size_average=False)
-    assert loss.reduction == "sum"
+@pytest.mark.parametrize(
+    ("flags", "reduction"), [({"size_average": False}, "sum"), ({"reduce": False}, "none"), ({"reduce": True}, "mean")]
+)
+def test_old_reduction_flags_warn(flags, reduction):
+    with pytest.warns(UserWarning, match=f"please use reduction='{reduction}' instead"):
+        assert nn.MSELoss(**flags).reduction == reduction
+
+
+def test_instance_norm_of_other_channels_warns():
+    with pytest.warns(UserWarning, match="does not match num_features .3., which is not used"):
+        assert nn.InstanceNorm1d(3)(kg.randn(2, 4, 5)).shape == (2, 4, 5)
 
 
 def test_batch_norm_without_num_batches_tracked_loads_as_in_torch():

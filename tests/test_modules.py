@@ -389,6 +389,32 @@ def test_parameter_list_and_dict():
     assert list(named.state_dict()) == ["b", "c"]
     assert (named | nn.ParameterDict({"z": kg.ones(1)})).keys() == {"b": 0, "c": 0, "z": 0}.keys()
     assert named.get("nothing", 3) == 3
+    assert named.setdefault("b", 5) is named["b"]
+    assert named.setdefault("number", 5) == 5
+    assert [key for key, _ in named.items()] == ["b", "c", "number"]
+    assert len(list(named.values())) == len(named) == 3
+    assert "number" in named
+    assert repr(named) == (
+        "ParameterDict(\n    (b): Parameter containing: [kernelgrad.float32 of size 2]\n"
+        "    (c): Parameter containing: [kernelgrad.float32 of size 3]\n    (number): Object of type: int\n)"
+    )
+    del named["number"]
+    merged = named.copy()
+    merged |= nn.ParameterDict({"z": kg.ones(1)})
+    assert list(merged) == ["b", "c", "z"]
+    assert list(nn.ParameterDict().fromkeys(["x", "y"], kg.ones(1))) == ["x", "y"]
+    merged.clear()
+    assert list(merged.parameters()) == []
+    with pytest.raises(RuntimeError, match="ParameterDict should not be called"):
+        named(1)
+    with pytest.raises(KeyError, match="nothing"):
+        named["nothing"]
+    with pytest.raises(TypeError, match="keys are strings, got 3"):
+        named[3] = kg.ones(1)
+    with pytest.raises(IndexError, match="index 9 is out of range"):
+        values[9]
+    values += [kg.ones(1)]
+    assert len(values) == 4
     assert named.popitem()[0] == "c"
     with pytest.raises(KeyError, match="attribute 'training' already exists"):
         named["training"] = kg.ones(1)
@@ -498,6 +524,61 @@ def test_modes_and_gradients():
     assert names[0] == "Linear"
 
 
+def test_paths():
+    net = two_layers()
+    assert net.get_submodule("") is net
+    assert net.get_submodule("blocks.1.norm") is net.blocks[1].norm
+    assert net.get_parameter("blocks.1.scale") is net.blocks[1].scale
+    assert net.get_buffer("blocks.0.norm.running_var") is net.blocks[0].norm.running_var
+    new = nn.Linear(3, 4)
+    net.set_submodule("head.0", new)
+    assert net.head[0] is new
+    net.set_submodule("blocks.0.extra", nn.ReLU())
+    assert isinstance(net.blocks[0].extra, nn.ReLU)
+    with pytest.raises(AttributeError, match="Block has no attribute `more`"):
+        net.set_submodule("blocks.0.more", nn.ReLU(), strict=True)
+    with pytest.raises(AttributeError, match="`scale` is not an nn.Module"):
+        net.set_submodule("blocks.0.scale", nn.ReLU())
+    with pytest.raises(ValueError, match="is not an nn.Module, found <class 'int'>"):
+        net.set_submodule("blocks.0", 3)
+
+
+def test_initial_state_can_be_restored():
+    kg.manual_seed(2)
+    for layer in (
+        nn.Linear(3, 4),
+        nn.Conv1d(2, 3, 2),
+        nn.BatchNorm1d(3),
+        nn.LayerNorm(3),
+        nn.RMSNorm(3),
+        nn.GroupNorm(1, 3),
+        nn.PReLU(3),
+        nn.Bilinear(2, 3, 4),
+        nn.Embedding(4, 3, padding_idx=1),
+    ):
+        fresh = {name: value.clone() for name, value in layer.state_dict().items()}
+        for value in layer.state_dict().values():
+            value.fill_(77)
+        layer.reset_parameters()
+        for name, value in layer.state_dict().items():
+            assert not (value == 77).any().item(), name
+            if np.ptp(fresh[name].numpy()) == 0:  # constants come back; random values are drawn anew
+                np.testing.assert_array_equal(value.numpy(), fresh[name].numpy(), err_msg=name)
+            else:
+                assert not np.array_equal(value.numpy(), fresh[name].numpy()), name
+    assert layer.weight[1].tolist() == [0, 0, 0]
+
+
+def test_bfloat16_and_devices():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    assert net.cpu() is net
+    assert {param.dtype for param in net.bfloat16().parameters()} == {kg.bfloat16}
+    assert net[1].num_batches_tracked.dtype is kg.int64
+    assert net.float()[0].weight.dtype is kg.float32
+    with pytest.raises(TypeError, match="unexpected keyword argument 'where'"):
+        net.to(where="cpu")
+
+
 def test_dtype_moves_keep_the_parameter_object():
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     weight = net[0].weight
@@ -578,6 +659,35 @@ def test_hooks_with_keywords():
     module.register_forward_pre_hook(lambda m, args, kwargs: 3, with_kwargs=True)
     with pytest.raises(RuntimeError, match="must return None or a tuple of .new_args, new_kwargs."):
         module(kg.ones(1), factor=2.0)
+
+
+def test_hook_handles():
+    layer = nn.Linear(2, 2)
+    events = []
+    with layer.register_forward_hook(lambda *_: events.append(1)):
+        layer(kg.ones(1, 2))
+    layer(kg.ones(1, 2))
+    assert events == [1]
+    handle = layer.register_forward_pre_hook(lambda m, args, kwargs: None, with_kwargs=True)
+    assert layer(kg.ones(1, 2)).shape == (1, 2)
+    handle.remove()
+    handle.remove()  # twice is once
+    layer.register_full_backward_pre_hook(lambda m, grad_output: (1, 2, 3))
+    with pytest.raises(RuntimeError, match="backward pre-hook returned 3 gradients, but the module has 1"):
+        layer(kg.ones(1, 2)).sum().backward()
+
+
+def test_hook_that_raises_after_forward_raised():
+    def fail(module, args, output):
+        raise ValueError("second")
+
+    layer = nn.Linear(2, 2)
+    layer.register_forward_hook(fail, always_call=True)
+    with (
+        pytest.warns(UserWarning, match="silenced because forward had raised before: second"),
+        pytest.raises(RuntimeError),
+    ):
+        layer(kg.ones(1, 3))
 
 
 def test_hook_that_is_always_called():
@@ -783,6 +893,14 @@ def test_initialisation_errors():
     for fill, shape in ((nn.init.eye_, (2,)), (nn.init.dirac_, (2, 2)), (nn.init.xavier_uniform_, (3,))):
         with pytest.raises(ValueError, match="dimensions"):
             fill(kg.empty(*shape))
+    with pytest.raises(ValueError, match="dim 0 must be divisible by groups"):
+        nn.init.dirac_(kg.empty(5, 2, 3), groups=2)
+    with pytest.raises(ValueError, match="2 or more dimensions"):
+        nn.init.orthogonal_(kg.empty(5))
+    with pytest.raises(ValueError, match="Only tensors with 2 dimensions"):
+        nn.init.sparse_(kg.empty(5), 0.1)
+    with pytest.warns(UserWarning, match="mean is more than 2 std from"):
+        assert (nn.init.trunc_normal_(kg.empty(9), mean=9.0, std=0.5).numpy() <= 2).all()
     with pytest.raises(ValueError, match="Mode fan not supported"):
         nn.init.kaiming_normal_(kg.empty(2, 2), mode="fan")
     with pytest.warns(UserWarning, match="zero-element tensors is a no-op"):

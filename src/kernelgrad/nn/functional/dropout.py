@@ -39,10 +39,9 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, batched: bool) -> Tensor:
     if not training or p == 0:
         return input
-    mask = _mask(input, batched) if p < 1 else None
-    if mask is None:
+    if p == 1:
         return input.mul_(0) if inplace else input * 0
-    mask = dropout(mask, p, True)
+    mask = dropout(_mask(input, batched), p, True)
     return input.mul_(mask) if inplace else input * mask
 
 
