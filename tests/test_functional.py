@@ -102,6 +102,31 @@ def test_normalize_and_similarity_of_a_zero_vector():
     assert_same(lambda library, functional, a, b: functional.cosine_similarity(a, b), [x, y])
 
 
+# ---- Resampling ----
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(5, 7), (4, 4), (1, 3), (10, 9)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_interpolation_by_odd_factors(mode, size, channels_last):
+    x = np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32)
+    ours, theirs = kg.tensor(x), torch.tensor(x)
+    if channels_last:
+        ours = ours.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for factor in (1.0, 1.1, 1.3, 1.9, 2.0, 2.5, 3.0, 0.5, 0.6, 0.99, (1.1, 2.0)):
+        for recompute in (None, True):
+            for corners in (None,) if "nearest" in mode else (None, True):
+                options = {"mode": mode, "recompute_scale_factor": recompute, "align_corners": corners}
+                if 0 in np.floor(np.multiply(size, factor)):
+                    continue
+                expected = torch.nn.functional.interpolate(theirs, scale_factor=factor, **options)
+                actual = F.interpolate(ours, scale_factor=factor, **options)
+                assert actual.is_channels_last() or not channels_last
+                np.testing.assert_allclose(
+                    actual.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5, err_msg=f"{factor} {options}"
+                )
+
+
 # ---- Softmax ----
 
 

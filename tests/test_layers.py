@@ -99,6 +99,7 @@ LAYERS = [
     ("AdaptiveMaxPool1d", (4,), {}, [normal(2, 3, 10)]),
     ("AdaptiveMaxPool2d", ((3, 2),), {}, [normal(2, 3, 7, 5)]),
     ("LPPool1d", (2, 3), {}, [uniform(2, 3, 9)]),
+    ("LPPool1d", (3.0, 2), {"ceil_mode": True}, [normal(2, 3, 9)]),  # nan where the sum is negative
     ("LPPool2d", (3.0, 2), {"stride": 2}, [uniform(2, 3, 8, 6)]),
     # ---- normalization ----
     ("BatchNorm1d", (5,), {}, [normal(6, 5)]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernelgrad.ops.activations import relu
 from kernelgrad.ops.pooling import avg_pool1d, avg_pool2d
 from kernelgrad.ops.shape import pad
 from kernelgrad.tensor import Tensor
@@ -18,7 +17,7 @@ def lp_pool1d(
     """``(sum of x ** p) ** (1 / p)`` of each window, p = `norm_type`. Shape: (N, C, L) -> (N, C, L_out)."""
     size = kernel_size if isinstance(kernel_size, int) else kernel_size[0]
     mean = avg_pool1d(input**norm_type, kernel_size, stride, 0, ceil_mode)
-    return (relu(mean) * size) ** (1.0 / norm_type)
+    return (mean * size) ** (1.0 / norm_type)
 
 
 def lp_pool2d(
@@ -27,7 +26,7 @@ def lp_pool2d(
     """``(sum of x ** p) ** (1 / p)`` of each window, p = `norm_type`. Shape: (N, C, H, W) -> (N, C, H_out, W_out)."""
     height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     mean = avg_pool2d(input**norm_type, kernel_size, stride, 0, ceil_mode)
-    return (relu(mean) * (height * width)) ** (1.0 / norm_type)
+    return (mean * (height * width)) ** (1.0 / norm_type)
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

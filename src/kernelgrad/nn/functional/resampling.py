@@ -63,11 +63,16 @@ def interpolate(
         factors = [None] * dims
     if mode == "area":
         return adaptive_avg_pool1d(input, sizes[0]) if dims == 1 else adaptive_avg_pool2d(input, sizes)
+    nhwc = dims == 2 and input.is_channels_last() and not input.is_contiguous()
+    if nhwc:
+        input = input.permute(0, 2, 3, 1)
     for i in range(dims):
-        dim = 2 + i
-        if smooth or input.shape[dim] != sizes[i]:
+        dim = i + 1 if nhwc else i + 2
+        # where nothing changes size, PyTorch heeds a fractional factor in these two modes only
+        heeds = mode in ("nearest-exact", "bicubic") and factors[i] not in (None, 1.0)
+        if input.shape[dim] != sizes[i] or heeds:
             input = _resize(input, dim, sizes[i], factors[i], mode, bool(align_corners))
-    return input
+    return input.permute(0, 3, 1, 2) if nhwc else input
 
 
 def _output_sizes(input: Tensor, size, scale_factor, dims: int) -> tuple[list[int], list[float | None]]:
@@ -94,7 +99,8 @@ def _resize(input: Tensor, dim: int, n_out: int, factor: float | None, mode: str
     position = np.arange(n_out)
     if mode in ("nearest", "nearest-exact"):
         shift = 0.5 if mode == "nearest-exact" else 0.0
-        nearest = np.floor((position + shift) * np.float32(step)).astype(np.int64)
+        # in float32, as PyTorch: 3 * (10 / 6) is 5 there, and a little less in float64
+        nearest = np.floor((position + shift).astype(np.float32) * np.float32(step)).astype(np.int64)
         return _take(input, dim, nearest)
     if align_corners:
         source = position * ((n_in - 1) / (n_out - 1) if n_out > 1 else 0.0)
