@@ -119,7 +119,7 @@ def hardsigmoid_backward(x, grad_out, grad_x, n):
 def hardswish_forward(x, out, n):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        out[i] = (T(-3) if v < T(-3) else v) * _hard(v) / T(6)
+        out[i] = (T(-3) if v < T(-3) else v) * (_hard(v) / T(6))
 
 
 def hardswish_backward(x, grad_out, grad_x, n):

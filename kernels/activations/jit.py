@@ -129,7 +129,7 @@ def hardsigmoid_backward(x, grad_out, grad_x, n, start, stop):
 def hardswish_forward(x, out, n, start, stop):
     for i in range(start, stop):
         v = x[i]
-        out[i] = (-3 if v < -3 else v) * hard(v) / 6
+        out[i] = (-3 if v < -3 else v) * (hard(v) / 6)
 
 
 def hardswish_backward(x, grad_out, grad_x, n, start, stop):

@@ -21,7 +21,7 @@ def limited(x):
 
 
 def relu_forward(x, out):
-    out[...] = np.maximum(x, 0)
+    out[...] = np.where(x < 0, 0, x)
 
 
 def relu_backward(saved, grad_out, grad_x):
@@ -69,7 +69,7 @@ def hardsigmoid_backward(x, grad_out, grad_x):
 
 
 def hardswish_forward(x, out):
-    out[...] = np.maximum(x, -3) * np.clip(x + 3, 0, 6) / 6
+    out[...] = np.maximum(x, -3) * (np.clip(x + 3, 0, 6) / 6)
 
 
 def hardswish_backward(x, grad_out, grad_x):

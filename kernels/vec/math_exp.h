@@ -85,7 +85,7 @@ VEC_INLINE vec_f32 vec_gated(vec_f32 x, vec_f32 p, vec_f32 n) {
     vec_f32 e = vec_ldexp(p, n), q = vec_div(e, vec_add(vec_set(1.0f), e));
     vec_mask negative = vec_lt(x, vec_zero());
     vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
-    return vec_ldexp(vec_lessened(a, q), vec_select(negative, n, vec_zero()));
+    return vec_copysign(vec_ldexp(vec_lessened(a, q), vec_select(negative, n, vec_zero())), x); /* of -0, too */
 }
 
 /* x sigmoid(x) */
@@ -103,7 +103,8 @@ VEC_INLINE vec_f32 vec_mish(vec_f32 x) {
     vec_f32 top = vec_mul(t, vec_select(negative, vec_add(one, t), twice));
     vec_f32 bottom = vec_fma(t, vec_add(two, vec_select(negative, t, twice)), vec_select(negative, two, one));
     vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
-    return vec_ldexp(vec_lessened(a, vec_div(top, bottom)), vec_select(negative, n, vec_zero()));
+    vec_f32 y = vec_ldexp(vec_lessened(a, vec_div(top, bottom)), vec_select(negative, n, vec_zero()));
+    return vec_copysign(y, x); /* of -0, too */
 }
 
 /* x + x^3 p(x^2) below 0.625 (minimax, 2^-27), 1 - 2 / (e^2x + 1) above; odd. */
@@ -114,7 +115,7 @@ VEC_INLINE vec_f32 vec_tanh(vec_f32 x) {
     vec_f32 small = vec_fma(vec_mul(z, x), VEC_POLY(z, c), x);
     vec_f32 e = vec_exp(vec_add(a, a));
     vec_f32 large = vec_sub(one, vec_div(vec_set(2.0f), vec_add(e, one)));
-    return vec_select(vec_lt(a, vec_set(0.625f)), small, vec_copysign(large, x));
+    return vec_copysign(vec_select(vec_lt(a, vec_set(0.625f)), small, large), x); /* of -0, too */
 }
 
 /* e^|x| / 2, which may be a float where e^|x| is not. */
