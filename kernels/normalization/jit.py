@@ -59,7 +59,8 @@ def layer_norm_backward(
         mean_q /= n
         mean_qh /= n
         for i in range(n):
-            q = grad_out[row * n + i] * (weight[i] if has_weight else 1.0)
+            g = grad_out[row * n + i]
+            q = g * weight[i] if has_weight else g
             grad_x[row * n + i] = r * (q - mean_q - (x[row * n + i] - m) * r * mean_qh)
 
 
@@ -89,7 +90,8 @@ def rms_norm_backward(x, weight, rstd, grad_out, grad_x, grad_weight, rows, n, h
             mean_qh += g * h
         mean_qh /= n
         for i in range(n):
-            q = grad_out[row * n + i] * (weight[i] if has_weight else 1.0)
+            g = grad_out[row * n + i]
+            q = g * weight[i] if has_weight else g
             grad_x[row * n + i] = r * (q - x[row * n + i] * r * mean_qh)
 
 

@@ -32,7 +32,9 @@ group_norm_forward, group_norm_backward = kernel("group_norm_forward"), kernel("
 
 def parameter(p):
     """A weight or bias as the kernels take it: flat and without gaps; None stays None."""
-    return None if p is None else as_flat(contiguous(p))
+    if p is None or (p.ndim == 1 and p.is_contiguous()):
+        return p
+    return as_flat(contiguous(p))
 
 
 def shape_of(p):
@@ -136,12 +138,15 @@ class BatchNorm(Function):
         out = empty_like(x)
         mean, rstd = empty((channels,), x.dtype, x.device), empty((channels,), x.dtype, x.device)
         sizes = (channels, outer, inner, weight is not None, bias is not None)
-        arrays = (as_block(x, *block), weight, bias, running_mean, running_var, as_block(out, *block), mean, rstd)
+        statistics = [parameter(running_mean), parameter(running_var)]
+        arrays = (as_block(x, *block), weight, bias, *statistics, as_block(out, *block), mean, rstd)
         if training:
             batch_norm_forward(arrays, (*sizes, running_mean is not None), (momentum, eps))
-            for statistic in (running_mean, running_var):
-                if statistic is not None:
-                    bump_version(statistic)
+            for running, changed in zip((running_mean, running_var), statistics, strict=True):
+                if running is not changed:
+                    copy_(running, changed)  # it lies with gaps: the kernel had a copy
+                elif running is not None:
+                    bump_version(running)
         else:
             batch_norm_inference(arrays, sizes, (eps,))
         ctx.save_for_backward(x, weight, mean, rstd)

@@ -19,7 +19,7 @@ LONG = [
 def _apart(rng, shape):
     """No two elements nearer than the step of a numerical gradient: extrema have one place."""
     n = int(np.prod(shape))
-    return ((rng.permutation(n).reshape(shape) - n / 2) * 0.1,)
+    return ((rng.permutation(n).reshape(shape) - n / 2) * 1e-3,)
 
 
 def _ties(rng, shape):
