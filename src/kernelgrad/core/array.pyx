@@ -393,7 +393,7 @@ def empty(shape, dtype=None, device=None, channels_last=False):
     return new_array(nd, dims, (default_dtype if dtype is None else as_dtype(dtype)).code, device_code(device), channels_last)
 
 
-def empty_like(Array x, dtype=None):
+def empty_like(Array x not None, dtype=None):
     """Uninitialised array with the shape, device and (where dense) memory layout of `x`."""
     return new_like(x, x.code if dtype is None else as_dtype(dtype).code)
 
@@ -402,7 +402,7 @@ def zeros(shape, dtype=None, device=None, channels_last=False):
     return zero_(empty(shape, dtype, device, channels_last))
 
 
-def zero_(Array x):
+def zero_(Array x not None):
     """Fill a dense array with zeros, in place."""
     if x.on != CPU:
         return fill_(x, 0)
@@ -414,7 +414,7 @@ def zero_(Array x):
     return x
 
 
-def fill_(Array x, value):
+def fill_(Array x not None, value):
     """Fill with one value, in place; no graph."""
     cdef int64_t i
     cdef float f
@@ -499,14 +499,14 @@ cdef object numpy_view(Array x):
 cdef double empty_block = 0
 
 
-def as_numpy(Array x):
+def as_numpy(Array x not None):
     """NumPy view of a CPU array's memory, whatever its graph state; kernels' references work on these."""
     if x.on != CPU:
         raise TypeError("can't convert a cuda tensor to numpy: copy it to the host first with .cpu()")
     return numpy_view(x)
 
 
-def as_strided(Array x, shape, strides, int64_t offset=0):
+def as_strided(Array x not None, shape, strides, int64_t offset=0):
     """A view with the given shape and strides (elements), `offset` elements from x's first; no graph, no bounds check."""
     cdef int64_t dims[8]
     cdef int64_t steps[8]
@@ -549,7 +549,7 @@ cdef Array to_device(Array x, int on):
     return y
 
 
-def move(Array x, device):
+def move(Array x not None, device):
     """`x` itself if it is on `device`, else a copy there; no graph."""
     return to_device(x, device_code(device))
 
@@ -592,7 +592,7 @@ cdef int copy_into(Array dst, Array src) except -1:
     return 0
 
 
-def copy_(Array dst, Array src):
+def copy_(Array dst not None, Array src not None):
     """dst[...] = src for equal shapes and dtypes; counts as an in-place change of dst; no graph."""
     copy_into(dst, src)
     dst.storage.version += 1
@@ -601,6 +601,8 @@ def copy_(Array dst, Array src):
 
 cpdef Array contiguous(Array x):
     """`x` itself if it is in C order, else a copy that is; no graph."""
+    if x is None:
+        raise TypeError("expected a Tensor, got None")
     cdef Array y
     if x.layout & CONTIGUOUS:
         return x
@@ -611,6 +613,8 @@ cpdef Array contiguous(Array x):
 
 cpdef Array channels_last(Array x):
     """`x` itself if its memory is NHWC, else a copy that is; 4-d; no graph."""
+    if x is None:
+        raise TypeError("expected a Tensor, got None")
     cdef Array y
     if x.layout & CHANNELS_LAST:
         return x
@@ -622,7 +626,7 @@ cpdef Array channels_last(Array x):
     return y
 
 
-def copy(Array x):
+def copy(Array x not None):
     """A fresh array with x's values and (where dense) layout; no graph."""
     cdef Array y = new_like(x, x.code)
     copy_into(y, x)
@@ -631,6 +635,8 @@ def copy(Array x):
 
 cpdef Array cast(Array x, dtype to):
     """A copy of another dtype, or `x` itself where the dtype is already right; no graph. Rounds to nearest even."""
+    if x is None or to is None:
+        raise TypeError("expected a Tensor, got None")
     cdef Array y
     if x.code == to.code:
         return x
@@ -675,7 +681,7 @@ class Size(tuple):
 cdef object size_class = Size
 
 
-def set_requires_grad(Array x, bint on):
+def set_requires_grad(Array x not None, bint on):
     """Whether operations on a leaf are recorded. RuntimeError for integers, and for switching off what was computed."""
     if on and x.code < BFLOAT16:
         raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {dtype_of(x.code).name}")
@@ -793,7 +799,7 @@ cdef class Array:
         """Whether the elements fill their memory without gaps or overlap, in some order of dimensions."""
         return bool(self.layout & DENSE)
 
-    def shares_storage(self, Array other):
+    def shares_storage(self, Array other not None):
         return self.storage is other.storage
 
     def item(self):
@@ -820,7 +826,7 @@ cdef class Array:
         return self.dims[0]
 
 
-def new_of_class(cls, Array x):
+def new_of_class(cls, Array x not None):
     """The same memory as an instance of `cls` (Parameter, say), outside the graph."""
     cdef Array y = <Array>kg_new(cls, no_args)
     y.data = x.data
@@ -835,7 +841,7 @@ def new_of_class(cls, Array x):
     return y
 
 
-def rebind(Array x, Array y):
+def rebind(Array x not None, Array y not None):
     """Let `x` name y's memory, shape and dtype (what assigning to ``.data`` does); graph state of `x` stays."""
     x.data = y.data
     x.storage = y.storage
@@ -849,14 +855,14 @@ def rebind(Array x, Array y):
     return x
 
 
-def detach(Array x):
+def detach(Array x not None):
     """The same memory outside the graph."""
     cdef Array y = alias(x)
     y.is_view = x.is_view
     return y
 
 
-def bump_version(Array x):
+def bump_version(Array x not None):
     """Note an in-place change made by other means (through a NumPy view, say)."""
     x.storage.version += 1
 

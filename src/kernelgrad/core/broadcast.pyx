@@ -257,7 +257,7 @@ cdef Array broadcast_on_device(Kernel k, list inputs, const double *scalars, int
     return out
 
 
-def broadcast(Kernel k, *inputs, dtype=None, scalars=()):
+def broadcast(Kernel k not None, *inputs, dtype=None, scalars=()):
     """Run a broadcasting kernel on arrays; no graph. `dtype` is the output's, the first input's by default."""
     cdef double c_scalars[16]
     cdef int i
@@ -333,7 +333,7 @@ cdef int64_t *contiguous_strides(int nd, const int64_t *dims, int64_t *strides) 
     return strides
 
 
-def sum_to_shape(Array g, shape):
+def sum_to_shape(Array g not None, shape):
     """Sum `g` to a shape it broadcasts from; no graph."""
     cdef int64_t dims[8]
     cdef int i
@@ -347,12 +347,12 @@ def sum_to_shape(Array g, shape):
 cdef Kernel add_kernel = get_kernel("add_forward")
 
 
-def add_arrays(Array a, Array b):
+def add_arrays(Array a not None, Array b not None):
     """a + b for gradients; no graph."""
     return broadcast_run(add_kernel, [a, b], a.code, NULL, 0, None)
 
 
-def add_into(Array dst, Array src):
+def add_into(Array dst not None, Array src not None):
     """dst += src for equal shapes; no graph."""
     broadcast_run(add_kernel, [dst, src], dst.code, NULL, 0, dst)
     dst.storage.version += 1

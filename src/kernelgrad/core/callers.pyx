@@ -80,7 +80,7 @@ cdef class Unary:
             raise TypeError(f"{self.__name__}() got an unexpected keyword argument {next(iter(kwargs))!r}")
         return self.run(x, scalars, None)
 
-    def into(self, Array x, *args):
+    def into(self, Array x not None, *args):
         """In place: x becomes f(x). Recorded like any op; a leaf that requires grad is refused."""
         cdef double scalars[4]
         cdef int i
@@ -170,7 +170,7 @@ cdef int check_inplace(Array x, str name) except -1:
     return 0
 
 
-def check_writable(Array x, str name):
+def check_writable(Array x not None, str name):
     """Raise unless `x` may be changed in place now."""
     check_inplace(x, name)
 
@@ -341,7 +341,7 @@ cdef class Binary:
                     return out
         return self.general(input, other, None)
 
-    def into(self, Array x, other):
+    def into(self, Array x not None, other):
         """In place: x becomes f(x, other), in x's dtype. Recorded like any op; a leaf that requires grad is refused."""
         check_inplace(x, self.__name__)
         return self.general(x, other, x)
@@ -488,7 +488,7 @@ cdef Array recorded_cast(Array source, Array wide):
     return out
 
 
-def to_dtype(Array x, dtype):
+def to_dtype(Array x not None, dtype):
     """`x` in another dtype, recorded; `x` itself where the dtype is already right."""
     cdef dtype_type = arrays_module.as_dtype(dtype)
     cdef Array out = cast(x, dtype_type)

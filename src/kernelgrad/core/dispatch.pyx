@@ -435,7 +435,7 @@ def threads_reason():
     return kg_threads_why().decode()
 
 
-def observe_python(Kernel k, list arrays, str backend):
+def observe_python(Kernel k not None, list arrays, str backend):
     """Tell the observer of a kernel call that a compiled caller makes itself."""
     if observer is not None:
         observer(k, arrays, backend)

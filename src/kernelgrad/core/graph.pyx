@@ -381,7 +381,7 @@ cdef Array start_gradient(Array root, object gradient):
     return g
 
 
-def backward(Array root, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+def backward(Array root not None, gradient=None, retain_graph=None, create_graph=False, inputs=None):
     """Accumulate the gradients of `root` into the leaves of its graph. See Tensor.backward."""
     if create_graph:
         raise NotImplementedError("backward(create_graph=True): kernelgrad has no gradients of gradients")
@@ -455,7 +455,7 @@ cdef class HookHandle:
 cdef int64_t hook_count = 0
 
 
-def register_hook(Array x, hook):
+def register_hook(Array x not None, hook):
     """Call ``hook(grad)`` whenever the gradient of `x` is computed; what it returns, if not None, replaces the gradient."""
     global hook_count
     cdef Node node
@@ -477,7 +477,7 @@ def register_hook(Array x, hook):
     return handle
 
 
-def detach_(Array x):
+def detach_(Array x not None):
     """Take `x` out of the graph in place."""
     x.node = None
     x.wants_grad = False

@@ -106,7 +106,7 @@ cdef Array aligned(Array g, Array p):
     return like
 
 
-def step_group(Kernel kernel, optimizer, dict group, state, tuple names, bint counted, bint alone, double grad_scale):
+def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names, bint counted, bint alone, double grad_scale):
     """One step of `kernel` over the parameters of `group` that have a gradient.
 
     names : keys of the state arrays that the kernel takes after parameter and gradient; an absent or None one is passed as NULL
