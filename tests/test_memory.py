@@ -19,7 +19,14 @@ def mlp():
 def cnn():
     return (
         nn.Sequential(
-            nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 16, 10)
+            nn.Conv2d(1, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * 16, 10),
         ),
         (16, 1, 12, 12),
         10,
@@ -33,7 +40,11 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.short = nn.Identity() if stride == 1 else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        self.short = (
+            nn.Identity()
+            if stride == 1
+            else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        )
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
@@ -41,7 +52,14 @@ class Block(nn.Module):
 
 
 def residual():
-    body = [nn.Conv2d(3, 16, 3, padding=1), Block(16, 16, 1), Block(16, 32, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
+    body = [
+        nn.Conv2d(3, 16, 3, padding=1),
+        Block(16, 16, 1),
+        Block(16, 32, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    ]
     return nn.Sequential(*body), (8, 3, 16, 16), 10
 
 
@@ -58,8 +76,16 @@ def steps(make, count):
         yield
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = kg.get_num_threads()
+    kg.set_num_threads(request.param)
+    yield request.param
+    kg.set_num_threads(before)
+
+
 @pytest.mark.parametrize("make", [mlp, cnn, residual])
-def test_no_allocation_from_the_system_after_the_second_step(make):
+def test_no_allocation_from_the_system_after_the_second_step(make, threads):
     training = steps(make, 12)
     next(training), next(training)
     before = kg.memory_stats()
@@ -67,7 +93,8 @@ def test_no_allocation_from_the_system_after_the_second_step(make):
         pass
     after = kg.memory_stats()
     assert after["misses"] == before["misses"]
-    assert after["scratch_bytes"] == before["scratch_bytes"]
+    if threads == 1:  # a second thread's workspaces appear when it first gets a chunk, which a busy machine may delay
+        assert after["scratch_bytes"] == before["scratch_bytes"]
     assert after["hits"] > before["hits"]
 
 
