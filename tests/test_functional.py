@@ -102,6 +102,15 @@ def test_normalize_and_similarity_of_a_zero_vector():
     assert_same(lambda library, functional, a, b: functional.cosine_similarity(a, b), [x, y])
 
 
+def test_cosine_similarity_of_shapes_that_broadcast():
+    assert_same(lambda library, functional, a, b: functional.cosine_similarity(a, b, 0), draw((3, 4), (4,)))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (5, 1)])
+def test_prelu_with_one_slope(shape):
+    assert_same(lambda library, functional, x, w: functional.prelu(x, w), [-np.ones(shape), np.array([0.3])])
+
+
 # ---- Resampling ----
 
 

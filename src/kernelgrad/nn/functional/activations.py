@@ -110,6 +110,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
                 f"and channel size = {channels}."
             )
         weight = weight.reshape(channels, *[1] * (input.ndim - 2))
+    elif input.ndim == 0:
+        weight = weight.reshape(())
     return where(input > 0, input, weight * input)
 
 

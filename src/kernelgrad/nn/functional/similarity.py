@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kernelgrad.ops.shape import broadcast_tensors
 from kernelgrad.tensor import Tensor
 
 
@@ -14,6 +15,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, o
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """``x1 . x2 / (max(|x1|, eps) max(|x2|, eps))`` along `dim`. Shape: (*, D, *), (*, D, *) broadcast -> (*, *)."""
+    if x1.shape != x2.shape:  # `dim` counts in the common shape
+        x1, x2 = broadcast_tensors(x1, x2)
     first = x1 / x1.norm(2, dim, keepdim=True).clamp(min=eps)
     second = x2 / x2.norm(2, dim, keepdim=True).clamp(min=eps)
     return (first * second).sum(dim)
