@@ -538,7 +538,8 @@ def clamp_forward(x, out, n, lo, hi):
     hi = T(hi)
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        out[i] = lo if v < lo else hi if v > hi else v
+        v = lo if v < lo else v
+        out[i] = hi if v > hi else v
 
 
 def clamp_backward(x, grad_out, grad_x, n, lo, hi):

@@ -470,7 +470,8 @@ def frac_backward(grad_out, grad_x, n, start, stop):
 def clamp_forward(x, out, n, lo, hi, start, stop):
     for i in range(start, stop):
         v = x[i]
-        out[i] = lo if v < lo else hi if v > hi else v
+        v = lo if v < lo else v
+        out[i] = hi if v > hi else v
 
 
 def clamp_backward(x, grad_out, grad_x, n, lo, hi, start, stop):

@@ -1,7 +1,7 @@
 """Arithmetic, comparison and logic on tensors, with broadcasting and PyTorch's promotion of dtypes."""
 
 from kernelgrad import core
-from kernelgrad.core import Array, Binary, Function
+from kernelgrad.core import INPUT, Array, Binary, Function, Unary
 
 _RETURNS = """
 
@@ -221,30 +221,13 @@ def _as_array(value, dtype, device):
     return core.to_dtype(value, dtype) if isinstance(value, Array) else core.full((), value, dtype, device)
 
 
-class Clamp(Function):
-    """out = min(max(x, lo), hi) for numbers lo, hi; slope 1 inside the closed interval."""
+_clamp = Unary("clamp", saves=INPUT, scalars=(("lo", float("-inf")), ("hi", float("inf"))))
 
-    @staticmethod
-    def forward(ctx, x, lo, hi):
-        ctx.save_for_backward(x)
-        ctx.bounds = lo, hi
-        out = x
-        if lo is not None:
-            out = maximum(out, lo)
-        if hi is not None:
-            out = minimum(out, hi)
-        return out
 
-    @staticmethod
-    def backward(ctx, grad_out):
-        (x,) = ctx.saved_tensors
-        lo, hi = ctx.bounds
-        inside = None
-        for bound, test in ((lo, ge), (hi, le)):
-            if bound is not None:
-                inside = test(x, bound) if inside is None else logical_and(inside, test(x, bound))
-        zero = core.zeros((), grad_out.dtype, grad_out.device)
-        return core.broadcast(core.kernel("where_forward"), inside, grad_out, zero, dtype=grad_out.dtype), None, None
+def _clamp_integers(x, lo, hi):
+    if lo is not None:
+        x = maximum(x, lo)
+    return x if hi is None else minimum(x, hi)
 
 
 def clamp(input, min=None, max=None):
@@ -261,7 +244,10 @@ def clamp(input, min=None, max=None):
         out = input if min is None else maximum(input, min)
         return out if max is None else minimum(out, max)
     dtype = core.result_type(input, *[b for b in (min, max) if b is not None])
-    return Clamp.apply(core.to_dtype(input, dtype), min, max)
+    x = core.to_dtype(input, dtype)
+    if not dtype.is_floating_point:
+        return _clamp_integers(x, min, max)
+    return _clamp(x, float("-inf") if min is None else min, float("inf") if max is None else max)
 
 
 clip = clamp

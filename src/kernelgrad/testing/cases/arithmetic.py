@@ -95,8 +95,8 @@ CASES = [
         ops.clamp,
         torch="clamp",
         shapes=[(0,), (1,), (17,), (3, 129)],
-        kwargs=[{"min": -1.0, "max": 1.0}, {"min": 0.5}, {"max": -0.25}],
-        kernels=("maximum_forward", "minimum_forward", "where_forward"),
+        kwargs=[{"min": -1.0, "max": 1.0}, {"min": 0.5}, {"max": -0.25}, {"min": 0.5, "max": -0.5}],
+        kernels=("clamp_forward", "clamp_backward"),
         errors=[(lambda: ops.clamp(kg.ones(3)), RuntimeError, "At least one of 'min' or 'max'")],
     ),
 ]
