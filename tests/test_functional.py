@@ -143,10 +143,11 @@ def test_implicit_dimension_is_torchs():
     for function in ("softmax", "softmin", "log_softmax"):
         for shape in ((4,), (3, 4), (2, 3, 4), (2, 3, 4, 2)):
             (x,) = draw(shape)
+            x = x.astype(np.float32)
             ours = getattr(F, function)(kg.tensor(x))
             with pytest.warns(UserWarning, match="Implicit dimension choice"):
                 theirs = getattr(torch.nn.functional, function)(torch.tensor(x))
-            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9)
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5)
 
 
 def test_softmax_in_another_dtype():
