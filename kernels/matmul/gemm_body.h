@@ -66,9 +66,10 @@ static void multiply_chunk(void *context, int64_t chunk) {
     const real *b;
     int64_t ldb = PANEL, apart = PANEL * t->kc, end = at_most(panel1 * PANEL, g->n);
     if (t->pack_a || t->pack_b) {
-        packed_a = kg_scratch(KG_SCRATCH_GEMM, (size_t)(MAX_ROWS + STRIP) * PACKED_ROW * sizeof(real) +
-                                                   (t->pack_b ? CHUNK_PANELS * PANEL * KC * sizeof(real) : 0));
-        packed_b = packed_a + (MAX_ROWS + STRIP) * PACKED_ROW;
+        const size_t a_size =
+            STRIPS * STRIP_APART(KC) > MAX_ROWS * PACKED_ROW ? STRIPS * STRIP_APART(KC) : MAX_ROWS * PACKED_ROW;
+        packed_a = kg_scratch(KG_SCRATCH_GEMM, (a_size + (t->pack_b ? CHUNK_PANELS * PANEL * KC : 0)) * sizeof(real));
+        packed_b = packed_a + a_size;
     }
     if (g->packed_b)
         b = (const real *)g->packed_b + panel0 * PANEL * g->k + t->p0 * PANEL, apart = PANEL * g->k;
@@ -82,10 +83,18 @@ static void multiply_chunk(void *context, int64_t chunk) {
         int64_t first = part(g->m, t->strips, s), rows = part(g->m, t->strips, s + 1) - first;
         int64_t a_row = g->a_row, a_col = g->a_col, soon_row = 0;
         const real *a = (const real *)g->a + first * a_row + t->p0 * a_col, *soon = a;
-        if (t->pack_a) {
-            if (a_col == 1 && s + 1 < t->strips) soon = a + rows * a_row, soon_row = a_row;
-            pack_strip(g, a, rows, g->m - first, t->kc, packed_a);
-            a = packed_a, a_row = a_col == 1 ? PACKED_ROW : 1, a_col = a_col == 1 ? 1 : STRIP;
+        if (t->pack_a && a_col == 1) {
+            if (s + 1 < t->strips) soon = a + rows * a_row, soon_row = a_row;
+            pack_rows(a, a_row, rows, t->kc, packed_a);
+            a = packed_a, a_row = PACKED_ROW;
+        } else if (t->pack_a) {
+            int64_t i = (s - strip0) % STRIPS;
+            if (i == 0) {
+                int64_t starts[STRIPS + 1], count = at_most(strip1 - s, STRIPS);
+                for (int64_t j = 0; j <= count; j++) starts[j] = part(g->m, t->strips, s + j);
+                pack_strips(g, starts, count, t->p0, t->kc, packed_a);
+            }
+            a = packed_a + i * STRIP_APART(t->kc), a_row = 1, a_col = STRIP;
         }
         multiply_strip(&t->epilogue, rows, t->kc, a, a_row, a_col, b, ldb, apart, (real *)g->c + first * g->c_row,
                        g->c_row, panel0 * PANEL, end, soon, soon_row);

@@ -2,6 +2,8 @@
 
 #define KC 384 /* rows of a block of B: 8 panels of them are 384 KB of float32 and stay in L2 */
 #define STRIP ((MAX_ROWS + LANES - 1) / LANES * LANES)
+#define STRIPS 8 /* packed together where A is stored by columns */
+#define STRIP_APART(kc) (((kc) + 2) * STRIP)
 #define PACKED_ROW (KC + 16) /* spreads the rows of a packed strip over the sets of L1 */
 
 /* Panels j0 .. j1-1, rows p0 .. p0+kc-1, to out[j][kc][PANEL], panels `apart`; missing columns are zero. */
@@ -35,18 +37,24 @@ static void pack_panels(const gemm_args *g, int64_t j0, int64_t j1, int64_t p0, 
         }
 }
 
-/* `rows` rows of A. Where p has unit stride it keeps it: out[rows][PACKED_ROW]; otherwise out[kc][STRIP],
- * whole vectors. `room` says how many rows A has from here on: with a vector's worth a read may go beyond `rows`. */
-static void pack_strip(const gemm_args *g, const real *a, int64_t rows, int64_t room, int64_t kc, real *out) {
-    if (g->a_col == 1)
-        for (int64_t i = 0; i < rows; i++) memcpy(out + i * PACKED_ROW, a + i * g->a_row, (size_t)kc * sizeof *a);
-    else if (g->a_row == 1 && room >= STRIP)
-        for (int64_t p = 0; p < kc; p++, a += g->a_col, out += STRIP) {
-            UNROLL
-            for (int i = 0; i < STRIP; i += LANES) real_storeu(out + i, real_loadu(a + i));
-            __builtin_prefetch(a + STRIP); /* the next strip */
+/* `rows` rows of A whose p has unit stride: out[rows][PACKED_ROW]. */
+static void pack_rows(const real *a, int64_t a_row, int64_t rows, int64_t kc, real *out) {
+    for (int64_t i = 0; i < rows; i++) memcpy(out + i * PACKED_ROW, a + i * a_row, (size_t)kc * sizeof *a);
+}
+
+/* Strips of other rows of A, strip i from first[i] to first[i + 1]: out[i][kc][STRIP], whole vectors. All of them
+ * together, for a long run in each column of A: columns are often a memory page apart. */
+static void pack_strips(const gemm_args *g, const int64_t *first, int64_t count, int64_t p0, int64_t kc, real *out) {
+    const real *a = (const real *)g->a + p0 * g->a_col;
+    for (int64_t p = 0; p < kc; p++, a += g->a_col, out += STRIP)
+        for (int64_t i = 0; i < count; i++) {
+            const real *from = a + first[i] * g->a_row;
+            real *to = out + i * STRIP_APART(kc);
+            __builtin_prefetch(from + 4 * g->a_col);
+            if (g->a_row == 1 && g->m - first[i] >= STRIP) { /* a read may go beyond the strip */
+                UNROLL
+                for (int r = 0; r < STRIP; r += LANES) real_storeu(to + r, real_loadu(from + r));
+            } else
+                for (int64_t r = 0; r < first[i + 1] - first[i]; r++) to[r] = from[r * g->a_row];
         }
-    else
-        for (int64_t p = 0; p < kc; p++, a += g->a_col, out += STRIP)
-            for (int64_t i = 0; i < rows; i++) out[i] = a[i * g->a_row];
 }
