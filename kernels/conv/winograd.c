@@ -15,14 +15,16 @@ typedef struct {
     int64_t block, ldv, ldm, v_point, m_point, u_point;
 } winograd;
 
-/* A' M A of one tile, with bias and activation. */
-static void transform_output(float *const *p, float *const *next, int64_t channels, const float *m, int64_t point,
-                             const float *bias, int64_t relu) {
+/* A' M A of one tile, with bias and activation, to `rows` x `columns` pixels (4 x 4 inside the image) that are `row`
+ * floats apart; touches those of the next. */
+static void transform_output(float *to, int64_t rows, int64_t columns, int64_t row, const float *next, int64_t channels,
+                             const float *m, int64_t point, const float *bias, int64_t relu) {
     static const float scale[4] = {1, P, P * P, P * P * P};
     EACH_VECTOR(c, channels) {
         vec_f32 t[24], r[4], b = bias ? vec_loadu(bias + c) : vec_zero();
         UNROLL
-        for (int i = 0; i < 16; i++) __builtin_prefetch(next[i] + c, 1);
+        for (int i = 0; i < 4; i++) UNROLL
+        for (int j = 0; j < 4; j++) __builtin_prefetch(next + i * row + j * channels + c, 1);
         UNROLL
         for (int j = 0; j < 6; j++) {
             const float *q = m + j * point + c;
@@ -32,10 +34,11 @@ static void transform_output(float *const *p, float *const *next, int64_t channe
         UNROLL
         for (int i = 0; i < 4; i++) {
             winograd_output(t[6 * i], t[6 * i + 1], t[6 * i + 2], t[6 * i + 3], t[6 * i + 4], t[6 * i + 5], r, 1);
+            if (i >= rows) continue;
             UNROLL
             for (int j = 0; j < 4; j++) {
                 vec_f32 y = vec_fma(vec_set(scale[i] * scale[j]), r[j], b);
-                vec_storeu(p[4 * i + j] + c, relu ? vec_max(vec_zero(), y) : y);
+                if (j < columns) vec_storeu(to + i * row + j * channels + c, relu ? vec_max(vec_zero(), y) : y);
             }
         }
     }
@@ -70,26 +73,29 @@ static void transform_weights(void *context, int64_t chunk) {
 /* Chunk: a block of tiles. */
 static void convolve_block(void *context, int64_t chunk) {
     const winograd *z = context;
-    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first);
-    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (36 * (z->v_point + z->m_point) + z->out + VEC_LANES));
-    float *m = v + 36 * z->v_point, *sink = m + 36 * z->m_point, *p[2][36];
+    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first), row = z->out_w * z->out;
+    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * 36 * (z->v_point + z->m_point)), *m = v + 36 * z->v_point;
     const conv_epilogue plain = {0};
-    tile_pixels(p[0], &z->tiles, z->in_h, z->in_w, z->in, z->x, first, 6, z->up, z->left, z->zero);
-    for (int64_t t = 0; t < count; t++) {
-        int64_t next = first + least(t + 1, count - 1);
-        tile_pixels(p[~t & 1], &z->tiles, z->in_h, z->in_w, z->in, z->x, next, 6, z->up, z->left, z->zero);
-        winograd_transform_input(p[t & 1], p[~t & 1], z->in, v + t * z->ldv, z->v_point);
+    tile_place place = place_of(&z->tiles, first);
+    tile_pixels p = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero), next;
+    for (int64_t t = 0; t < count; t++, p = next) {
+        if (t + 1 < count) next_place(&z->tiles, &place);
+        next = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero);
+        winograd_transform_input(&p, &next, z->in, v + t * z->ldv, z->v_point);
     }
     for (int64_t q = 0; q < 36; q++) {
         conv_operand a = {v + q * z->v_point, z->ldv, 1, 1, 0};
         KG_NAME(conv_gemm)(count, z->out, z->in, &a, z->u + q * z->u_point, PANEL, z->in * PANEL, m + q * z->m_point,
                            z->ldm, &plain);
     }
-    tile_pixels(p[0], &z->tiles, z->out_h, z->out_w, z->out, z->y, first, 4, 0, 0, sink);
+    place = place_of(&z->tiles, first);
     for (int64_t t = 0; t < count; t++) {
-        tile_pixels(p[~t & 1], &z->tiles, z->out_h, z->out_w, z->out, z->y, first + least(t + 1, count - 1), 4, 0, 0,
-                    sink);
-        transform_output(p[t & 1], p[~t & 1], z->out, m + t * z->ldm, z->m_point, z->bias, z->relu);
+        int64_t y = place.y * 4, x = place.x * 4;
+        float *to = z->y + ((place.n * z->out_h + y) * z->out_w + x) * z->out;
+        if (t + 1 < count) next_place(&z->tiles, &place);
+        const float *soon = z->y + ((place.n * z->out_h + place.y * 4) * z->out_w + place.x * 4) * z->out;
+        transform_output(to, least(4, z->out_h - y), least(4, z->out_w - x), row, soon, z->out, m + t * z->ldm,
+                         z->m_point, z->bias, z->relu);
     }
 }
 
@@ -110,8 +116,8 @@ static void convolve(winograd *z) {
     z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
     z->v_point = odd_lines(z->block * z->ldv), z->m_point = odd_lines(z->block * z->ldm);
     z->u_point = odd_lines(ceil_div(z->out, PANEL) * PANEL * z->in);
-    z->u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (36 * z->u_point + z->in));
-    z->zero = memset(z->u + 36 * z->u_point, 0, sizeof(float) * z->in);
+    z->u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (36 * z->u_point + 6 * z->in));
+    z->zero = memset(z->u + 36 * z->u_point, 0, sizeof(float) * 6 * z->in);
     double channels = (double)z->in * z->out;
     kg_parallel(transform_weights, z, ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
     kg_parallel(convolve_block, z, ceil_div(z->tiles.tiles, z->block), 72 * channels * z->tiles.tiles / CONV_GFLOPS_US);

@@ -78,23 +78,35 @@ static inline winograd_tiles tiles_of(int64_t images, int64_t height, int64_t wi
     return (winograd_tiles){images, rows, cols, images * rows * cols};
 }
 
-/* Addresses of the size x size pixels of a tile whose corner lies `up` above and `left` of its 4x4 outputs. Pixels off
- * the image get `outside`: zeros to read, a sink to write; so edge tiles need no code of their own. */
-static inline void tile_pixels(float **p, const winograd_tiles *s, int64_t height, int64_t width, int64_t channels,
-                               const float *image, int64_t tile, int64_t size, int64_t up, int64_t left,
-                               const float *outside) {
-    int64_t n = tile / (s->rows * s->cols), y = tile / s->cols % s->rows * 4 - up, x = tile % s->cols * 4 - left;
-    const float *corner = image + ((n * height + y) * width + x) * channels;
-    if (y >= 0 && x >= 0 && y + size <= height && x + size <= width) {
-        for (int64_t i = 0; i < size; i++, p += size)
-            for (int64_t j = 0; j < size; j++) p[j] = (float *)corner + (i * width + j) * channels;
-        return;
-    }
-    for (int64_t i = 0; i < size; i++)
-        for (int64_t j = 0; j < size; j++)
-            *p++ = (float *)(y + i >= 0 && y + i < height && x + j >= 0 && x + j < width
-                                 ? corner + (i * width + j) * channels
-                                 : outside);
+/* Which tile, counted up along the rows of one image after the other. */
+typedef struct {
+    int64_t n, y, x;
+} tile_place;
+
+static inline tile_place place_of(const winograd_tiles *s, int64_t tile) {
+    return (tile_place){tile / (s->rows * s->cols), tile / s->cols % s->rows, tile % s->cols};
+}
+static inline void next_place(const winograd_tiles *s, tile_place *p) {
+    if (++p->x < s->cols) return;
+    p->x = 0;
+    if (++p->y == s->rows) p->y = 0, p->n++;
+}
+
+/* The pixels of a tile: rows that lie off the image point to zeros (6 pixels of them), of the columns only low ..
+ * high-1 lie on it. */
+typedef struct {
+    const float *row[6];
+    int64_t low, high;
+} tile_pixels;
+
+static inline tile_pixels pixels_at(tile_place p, int64_t size, int64_t up, int64_t left, int64_t height, int64_t width,
+                                    int64_t channels, const float *image, const float *zero) {
+    tile_pixels r;
+    int64_t y = p.y * 4 - up, x = p.x * 4 - left;
+    const float *at = image + ((p.n * height + y) * width + x) * channels;
+    for (int64_t i = 0; i < size; i++, at += width * channels) r.row[i] = y + i >= 0 && y + i < height ? at : zero;
+    r.low = most(0, -x), r.high = least(size, width - x);
+    return r;
 }
 
 /* Channels in vectors; the last vector overlaps the one before instead of using a mask (channels >= 16). */
@@ -102,17 +114,24 @@ static inline void tile_pixels(float **p, const winograd_tiles *s, int64_t heigh
     for (int64_t c##_ = 0, c; c##_ < (channels) && (c = least(c##_, (channels) - VEC_LANES), 1); c##_ += VEC_LANES)
 
 /* B' d B of one tile; touches the pixels of the next. */
-VEC_INLINE void winograd_transform_input(float *const *p, float *const *next, int64_t channels, float *v,
-                                         int64_t point) {
+VEC_INLINE void transform_columns(const tile_pixels *p, const tile_pixels *next, int64_t channels, float *v,
+                                  int64_t point, int whole) {
     EACH_VECTOR(c, channels) {
         vec_f32 t[36], r[6];
         UNROLL
-        for (int i = 12; i < 36; i += 6) UNROLL
-        for (int j = 2; j < 6; j++) __builtin_prefetch(next[i + j] + c);
+        for (int i = 2; i < 6; i++) UNROLL
+        for (int j = 2; j < 6; j++) __builtin_prefetch(next->row[i] + j * channels + c);
         UNROLL
-        for (int j = 0; j < 6; j++)
-            winograd_input(vec_loadu(p[j] + c), vec_loadu(p[6 + j] + c), vec_loadu(p[12 + j] + c),
-                           vec_loadu(p[18 + j] + c), vec_loadu(p[24 + j] + c), vec_loadu(p[30 + j] + c), t + j, 6);
+        for (int j = 0; j < 6; j++) {
+            int64_t at = j * channels + c;
+            if (whole || (j >= p->low && j < p->high))
+                winograd_input(vec_loadu(p->row[0] + at), vec_loadu(p->row[1] + at), vec_loadu(p->row[2] + at),
+                               vec_loadu(p->row[3] + at), vec_loadu(p->row[4] + at), vec_loadu(p->row[5] + at), t + j,
+                               6);
+            else
+                UNROLL
+            for (int i = 0; i < 6; i++) t[6 * i + j] = vec_zero();
+        }
         UNROLL
         for (int i = 0; i < 36; i += 6) {
             winograd_input(t[i], t[i + 1], t[i + 2], t[i + 3], t[i + 4], t[i + 5], r, 1);
@@ -120,6 +139,14 @@ VEC_INLINE void winograd_transform_input(float *const *p, float *const *next, in
             for (int j = 0; j < 6; j++) vec_storeu(v + (i + j) * point + c, r[j]);
         }
     }
+}
+
+static inline void winograd_transform_input(const tile_pixels *p, const tile_pixels *next, int64_t channels, float *v,
+                                            int64_t point) {
+    if (p->low == 0 && p->high == 6)
+        transform_columns(p, next, channels, v, point, 1);
+    else
+        transform_columns(p, next, channels, v, point, 0);
 }
 
 #endif

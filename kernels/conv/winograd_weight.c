@@ -15,16 +15,23 @@ typedef struct {
     int64_t slices, ranges, slice, range, block, ldv, ldd, ldu, v_point, d_point, u_point;
 } winograd_gradients;
 
-static void transform_gradient(float *const *p, float *const *next, int64_t channels, float *d,
-                               int64_t point) { /* A dy A' */
+static void transform_gradient(const tile_pixels *p, const tile_pixels *next, int64_t stride, int64_t channels,
+                               float *d, int64_t point) { /* A dy A' */
     EACH_VECTOR(c, channels) {
         vec_f32 t[24], r[6];
         UNROLL
-        for (int i = 0; i < 16; i++) __builtin_prefetch(next[i] + c);
+        for (int i = 0; i < 4; i++) UNROLL
+        for (int j = 0; j < 4; j++) __builtin_prefetch(next->row[i] + j * stride + c);
         UNROLL
-        for (int j = 0; j < 4; j++)
-            winograd_gradient(vec_loadu(p[j] + c), vec_loadu(p[4 + j] + c), vec_loadu(p[8 + j] + c),
-                              vec_loadu(p[12 + j] + c), t + j, 4);
+        for (int j = 0; j < 4; j++) {
+            int64_t at = j * stride + c;
+            if (j < p->high)
+                winograd_gradient(vec_loadu(p->row[0] + at), vec_loadu(p->row[1] + at), vec_loadu(p->row[2] + at),
+                                  vec_loadu(p->row[3] + at), t + j, 4);
+            else
+                UNROLL
+            for (int i = 0; i < 6; i++) t[4 * i + j] = vec_zero();
+        }
         UNROLL
         for (int i = 0; i < 6; i++) {
             winograd_gradient(t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3], r, 1);
@@ -41,18 +48,20 @@ static void gradient_slice(void *context, int64_t chunk) {
     int64_t slice = chunk / z->ranges, end = least((slice + 1) * z->slice, z->tiles.tiles);
     int64_t k = chunk % z->ranges * z->range, count_k = k + 2 * z->range > s->K ? s->K - k : z->range;
     float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (36 * (z->v_point + z->d_point) + PANEL)),
-          *d = v + 36 * z->v_point, *p[2][36], *g[2][16];
+          *d = v + 36 * z->v_point;
+    const float *grad_out = z->grad_out + k;
     conv_epilogue e = {0};
     for (int64_t first = slice * z->slice; first < end; first += z->block, e.add = 1) {
         int64_t count = least(z->block, end - first);
-        tile_pixels(p[0], &z->tiles, s->H, s->W, s->C, z->x, first, 6, s->padding[0], s->padding[1], z->zero);
-        tile_pixels(g[0], &z->tiles, s->OH, s->OW, s->K, z->grad_out + k, first, 4, 0, 0, z->zero);
-        for (int64_t t = 0; t < count; t++) {
-            int64_t next = first + least(t + 1, count - 1);
-            tile_pixels(p[~t & 1], &z->tiles, s->H, s->W, s->C, z->x, next, 6, s->padding[0], s->padding[1], z->zero);
-            tile_pixels(g[~t & 1], &z->tiles, s->OH, s->OW, s->K, z->grad_out + k, next, 4, 0, 0, z->zero);
-            winograd_transform_input(p[t & 1], p[~t & 1], s->C, v + t * z->ldv, z->v_point);
-            transform_gradient(g[t & 1], g[~t & 1], count_k, d + t * z->ldd, z->d_point);
+        tile_place place = place_of(&z->tiles, first);
+        tile_pixels p = pixels_at(place, 6, s->padding[0], s->padding[1], s->H, s->W, s->C, z->x, z->zero), next;
+        tile_pixels g = pixels_at(place, 4, 0, 0, s->OH, s->OW, s->K, grad_out, z->zero), next_g;
+        for (int64_t t = 0; t < count; t++, p = next, g = next_g) {
+            if (t + 1 < count) next_place(&z->tiles, &place);
+            next = pixels_at(place, 6, s->padding[0], s->padding[1], s->H, s->W, s->C, z->x, z->zero);
+            next_g = pixels_at(place, 4, 0, 0, s->OH, s->OW, s->K, grad_out, z->zero);
+            winograd_transform_input(&p, &next, s->C, v + t * z->ldv, z->v_point);
+            transform_gradient(&g, &next_g, s->K, count_k, d + t * z->ldd, z->d_point);
         }
         for (int64_t q = 0; q < 36; q++) {
             conv_operand a = {v + q * z->v_point, 1, z->ldv, 1, 0};
@@ -109,8 +118,8 @@ void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const fl
     z.block = ceil_div(z.slice, ceil_div(z.slice, z.block));
     z.ldv = odd_lines(s->C), z.ldd = odd_lines(ceil_div(widest, PANEL) * PANEL), z.ldu = odd_lines(K);
     z.v_point = odd_lines(z.block * z.ldv), z.d_point = odd_lines(z.block * z.ldd), z.u_point = odd_lines(s->C * z.ldu);
-    z.du = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (z.slices * 36 * z.u_point + most(s->C, K) + VEC_LANES));
-    z.zero = memset(z.du + z.slices * 36 * z.u_point, 0, sizeof(float) * (most(s->C, K) + VEC_LANES));
+    z.du = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (z.slices * 36 * z.u_point + 6 * most(s->C, K)));
+    z.zero = memset(z.du + z.slices * 36 * z.u_point, 0, sizeof(float) * (6 * most(s->C, K)));
     double channels = (double)s->C * K;
     kg_parallel(gradient_slice, &z, z.slices * z.ranges, 72 * channels * tiles / CONV_GFLOPS_US);
     kg_parallel(gradient_finish, &z, ceil_div(K, VEC_LANES), 1e-2 * channels);
