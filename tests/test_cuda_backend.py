@@ -9,11 +9,13 @@ import pytest
 
 pytest.importorskip("greenlet")
 
+from kernelgrad.core.array import as_numpy  # noqa: E402
+
+import kernelgrad as kg  # noqa: E402
 from kernelgrad import core, cuda  # noqa: E402
 from kernelgrad.backends.cuda import copies, device  # noqa: E402
 from kernelgrad.backends.cuda.backend import start  # noqa: E402
 from kernelgrad.backends.cuda.simulated import SimulatedGpu  # noqa: E402
-from kernelgrad.core.array import as_numpy  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +94,17 @@ def test_names_as_in_torch():
     assert cuda.get_device_name()
     assert cuda.get_device_capability() >= (7, 5)
     cuda.synchronize()
+
+
+@pytest.mark.parametrize("draw", [kg.rand, kg.randn])
+def test_devices_draw_the_same_numbers(draw):
+    kg.manual_seed(3)
+    expected = draw(100).numpy()
+    cuda.manual_seed(3)
+    np.testing.assert_allclose(draw(100, device="cuda").cpu().numpy(), expected, rtol=2e-6, atol=1e-6)
+    cuda.manual_seed(3)
+    if draw is kg.rand:
+        assert (draw(100, device="cuda").cpu().numpy() == expected).all()
 
 
 def python(script, **environment):

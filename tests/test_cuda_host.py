@@ -106,6 +106,33 @@ assert driver.fake_live_blocks() == 0 and memory.reserved == 0
     python(SAMPLE.format(here=str(HERE)) + script, fake_driver)
 
 
+def test_a_training_step_passes_through_the_driver(fake_driver):
+    script = """
+import ctypes
+import kernelgrad as kg
+from kernelgrad import nn, optim
+driver = ctypes.CDLL("libcuda.so.1")
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).to("cuda")
+optimizer = optim.Adam(model.parameters())
+x, y = kg.ones(5, 4, device="cuda"), kg.zeros(5, dtype=kg.int64, device="cuda")
+launches = []
+for _ in range(3):
+    before = driver.fake_launches()
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(x), kg.zeros(5, 3, device="cuda")).backward()
+    optimizer.step()
+    launches.append(driver.fake_launches() - before)
+assert launches[0] == launches[2] > 8, launches
+assert kg.cuda.get_device_name() == "fake"
+blocks = driver.fake_live_blocks()
+assert kg.cuda.memory_reserved() > 0
+del model, optimizer, x, y
+kg.cuda.empty_cache()
+assert driver.fake_live_blocks() < blocks
+"""
+    python(script, fake_driver)
+
+
 class Counter:
     """Addresses from a counter; room for `room` bytes."""
 

@@ -9,13 +9,14 @@ import pytest
 
 pytest.importorskip("greenlet")
 
+from test_cuda_compile import CAPABILITIES, compiled, float64_arithmetic  # noqa: E402
+
 import kernelgrad as kg  # noqa: E402
 from kernelgrad import core, cuda, nn, ops, optim  # noqa: E402
 from kernelgrad.backends.cuda.backend import kernels_of, start  # noqa: E402
 from kernelgrad.backends.cuda.build import assemble, ptxas  # noqa: E402
 from kernelgrad.backends.cuda.simulated import SimulatedGpu  # noqa: E402
 from kernelgrad.testing import all_cases, assert_close  # noqa: E402
-from test_cuda_compile import CAPABILITIES, compiled, float64_arithmetic  # noqa: E402
 
 REGISTERS = 64  # per thread, unless the kernel's file allows more; 1024 threads of it fill a multiprocessor's 65536
 LARGEST = 2000  # elements of a sample's largest array: the simulator takes microseconds for each
@@ -84,7 +85,7 @@ def test_cuda_matches_reference(case, dtype):
         assert len(actual) == len(expected)
         for i, (a, e) in enumerate(zip(actual, expected)):
             assert_close(a, e, dtype, case.tolerance, f"{case.name}{shape} {kwargs} result {i}")
-    # Helpers may run elsewhere (indices are checked on the host, where an error can be raised), the case's own kernels not.
+    # Helpers may run elsewhere (indices are checked on the host, which can raise), the case's own kernels not.
     assert {which for name, which in ran if name in case.kernels} == {"cuda"}
 
 
@@ -144,7 +145,9 @@ def signatures(backend):
         getattr(ops, name)(*integer_pair("int64", "cuda"))
     for param in cases():
         case, dtype = param.values
-        for _, arguments, kwargs in list(samples(case, dtype))[-2:]:
+        for arguments, kwargs in {
+            repr(kwargs): (arguments, kwargs) for _, arguments, kwargs in samples(case, dtype)
+        }.values():
             with suppress(Exception):  # what is wrong with the case, the test above says
                 run(case, arguments, kwargs, "cuda")
     found = {}
@@ -160,7 +163,7 @@ def test_kernel_compiles_cleanly(name, signatures):
     assert name in signatures, f"no case in testing/cases runs {name} on CUDA"
     for family, signature in signatures[name]:
         module = kernels_of(family)
-        for capability in CAPABILITIES:
+        for capability in CAPABILITIES if signature.key == "float32" else CAPABILITIES[:1]:
             ptx = compiled(getattr(module, name), signature, capability)
             used = assemble(ptx, capability)[1]
             assert used.spills == 0

@@ -65,6 +65,19 @@ def test_an_mlp_learns_as_on_the_cpu(name):
     assert np.mean(actual[-3:]) < 0.9 * np.mean(actual[:3])
 
 
+def test_after_the_second_step_the_allocator_asks_for_nothing():
+    model = nn.Sequential(nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, 3)).to("cuda")
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    x, y = (kg.tensor(a, device="cuda") for a in spirals(5))
+    misses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        misses.append(cuda.memory_stats()["misses"])
+    assert misses[1] == misses[3]
+
+
 def test_a_model_goes_there_and_back():
     model = nn.Linear(3, 2)
     before = [p.detach().numpy().copy() for p in model.parameters()]

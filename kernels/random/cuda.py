@@ -50,22 +50,22 @@ def _log64(bits):
 
 
 def uniform_fill(out, n, seed, op, low, span):
-    low, span = T(low), T(span)
+    low, span = T(low), T(span)  # one rounding, whatever the compiler fuses: the same numbers on every device
     if _is_double():
         for c in range(cuda.grid(1), (n + 31) // 32 * 16, cuda.gridsize(1)):
             x0, x1, x2, x3 = _philox(c, seed, op)
             i = c // 16 * 32 + c % 16
             if i < n:
-                out[i] = _fraction64(_pair(x0, x1)) * span + low
+                out[i] = cuda.fma(_fraction64(_pair(x0, x1)), span, low)
             if i + 16 < n:
-                out[i + 16] = _fraction64(_pair(x2, x3)) * span + low
+                out[i + 16] = cuda.fma(_fraction64(_pair(x2, x3)), span, low)
     else:
         for c in range(cuda.grid(1), (n + 63) // 64 * 16, cuda.gridsize(1)):
             x0, x1, x2, x3 = _philox(c, seed, op)
             for w in range(4):
                 i = c // 16 * 64 + w * 16 + c % 16
                 if i < n:
-                    out[i] = _fraction(_word(x0, x1, x2, x3, w)) * span + low
+                    out[i] = cuda.fma(_fraction(_word(x0, x1, x2, x3, w)), span, low)
 
 
 def normal_fill(out, n, seed, op, mean, std):
@@ -113,7 +113,7 @@ def exponential_fill(out, n, seed, op, rate):
 
 
 def bernoulli_fill(out, n, seed, op, p):
-    threshold = np.uint64(math.floor(p * 4294967296.0 + 0.5))
+    threshold = np.uint64(math.rint(p * 4294967296.0))
     for c in range(cuda.grid(1), (n + 63) // 64 * 16, cuda.gridsize(1)):
         x0, x1, x2, x3 = _philox(c, seed, op)
         for w in range(4):
@@ -123,7 +123,7 @@ def bernoulli_fill(out, n, seed, op, p):
 
 
 def dropout_forward(x, out, n, seed, op, p):
-    threshold = np.uint64(math.floor(p * 4294967296.0 + 0.5))
+    threshold = np.uint64(math.rint(p * 4294967296.0))
     scale = T(1.0 / (1.0 - p)) if p < 1.0 else T(0)
     for c in range(cuda.grid(1), (n + 63) // 64 * 16, cuda.gridsize(1)):
         x0, x1, x2, x3 = _philox(c, seed, op)

@@ -11,6 +11,7 @@ from typing import Any
 from kernelgrad.backends.cuda.device import is_available, why_not
 from kernelgrad.backends.cuda.memory import OutOfMemoryError
 from kernelgrad.core import array
+from kernelgrad.ops import random
 
 __all__ = [
     "OutOfMemoryError",
@@ -21,6 +22,8 @@ __all__ = [
     "get_device_name",
     "is_available",
     "is_initialized",
+    "manual_seed",
+    "manual_seed_all",
     "max_memory_allocated",
     "memory_allocated",
     "memory_reserved",
@@ -69,6 +72,14 @@ def get_device_name(device: object = None) -> str:
 def get_device_capability(device: object = None) -> tuple[int, int]:
     """Compute capability, (9, 0) for an H100. RuntimeError, with the reason, where there is none."""
     return _backend().device.capability
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the generator. There is one for all devices: the CPU and the GPU draw the same numbers."""
+    random.manual_seed(seed)
+
+
+manual_seed_all = manual_seed
 
 
 def synchronize(device: object = None) -> None:

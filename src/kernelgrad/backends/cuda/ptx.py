@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 
+import numba.cuda.codegen
 import numba.cuda.dispatcher
 import numpy as np
 from numba import cuda, types
@@ -47,7 +48,7 @@ def compile_ptx(
         *[types.int64] * sizes,
         *[types.float64] * scalars,
     )
-    with _compiling, _pretended_device(capability):
+    with _compiling, _adapted(capability):
         kernel = rebind(function, names, wrap=cuda.jit(device=True))
         ptx, _ = cuda.compile_ptx(kernel, signature, cc=capability)
     entry = _ENTRY.search(ptx)
@@ -75,16 +76,23 @@ _math.__dict__.update({name: value for name, value in vars(math).items() if not 
 
 
 @contextmanager
-def _pretended_device(capability: tuple[int, int]) -> Iterator[None]:
-    """Helpers are compiled for the current device, whose capability numba-cuda asks of the driver. Answer for it."""
+def _adapted(capability: tuple[int, int]) -> Iterator[None]:
+    """numba-cuda with two changes, for the time of a compilation.
+
+    Helpers are compiled for the current device, whose capability it asks of the driver: answered here. And a helper
+    reached by two ways would be handed to NVVM twice, which calls its shared memory a redefinition: once is enough.
+    """
 
     class Device:
         compute_capability = capability
         id = 0
 
-    original = numba.cuda.dispatcher.get_current_device
+    library = numba.cuda.codegen.CUDACodeLibrary
+    device_before, modules_before = numba.cuda.dispatcher.get_current_device, library.modules
     numba.cuda.dispatcher.get_current_device = Device
+    library.modules = property(lambda self: list(dict.fromkeys(modules_before.fget(self))))
     try:
         yield
     finally:
-        numba.cuda.dispatcher.get_current_device = original
+        numba.cuda.dispatcher.get_current_device = device_before
+        library.modules = modules_before
