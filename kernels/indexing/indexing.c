@@ -5,41 +5,53 @@
 #include "runtime/kernel.h"
 #include "vec/vec.h"
 
-/* out = index, negative ones + size; bad = the first position whose index is outside [-size, size), or -1. sizes: n,
- * size */
-#define NORMALIZE_INDEX(type)                                                                            \
-    static void normalize_index_##type(void *const *arrays, const int64_t *sizes, const double *scalars, \
-                                       int64_t start, int64_t stop) {                                    \
-        const type *index = arrays[0];                                                                   \
-        int64_t *out = arrays[1], *bad = arrays[2], wrong = 0;                                           \
-        const int64_t size = sizes[1], wrap = sizes[2] ? size : 0;                                       \
-        (void)scalars;                                                                                   \
-        for (int64_t i = start; i < stop; i++) {                                                         \
-            int64_t k = index[i];                                                                        \
-            k += k < 0 ? wrap : 0;                                                                       \
-            wrong |= (uint64_t)k >= (uint64_t)size;                                                      \
-            out[i] = k;                                                                                  \
-        }                                                                                                \
-        *bad = -1;                                                                                       \
-        for (int64_t i = start; wrong && i < stop; i++)                                                  \
-            if ((uint64_t)out[i] >= (uint64_t)size) {                                                    \
-                *bad = i;                                                                                \
-                break;                                                                                   \
-            }                                                                                            \
+/* out = index, negative ones + size if wrap; bad = the first position whose index is then outside [0, size), or -1.
+ * Without wrap out may be absent. sizes: n, size, wrap */
+#define NORMALIZE_INDEX(type)                                                                              \
+    static void normalize_index_##type(void *const *arrays, const int64_t *sizes, const double *scalars,   \
+                                       int64_t start, int64_t stop) {                                      \
+        const type *index = arrays[0];                                                                     \
+        int64_t *out = arrays[1], *bad = arrays[2];                                                        \
+        const int64_t size = sizes[1], wrap = sizes[2] ? size : 0;                                         \
+        int wrong = 0;                                                                                     \
+        (void)scalars;                                                                                     \
+        if (out)                                                                                           \
+            for (int64_t i = start; i < stop; i++) {                                                       \
+                int64_t k = index[i];                                                                      \
+                out[i] = k += k < 0 ? wrap : 0;                                                            \
+                wrong |= (uint64_t)k >= (uint64_t)size;                                                    \
+            }                                                                                              \
+        else                                                                                               \
+            for (int64_t i = start; i < stop; i++) wrong |= (uint64_t)(int64_t)index[i] >= (uint64_t)size; \
+        *bad = -1;                                                                                         \
+        for (int64_t i = start; wrong && i < stop; i++) {                                                  \
+            int64_t k = index[i];                                                                          \
+            k += k < 0 ? wrap : 0;                                                                         \
+            if ((uint64_t)k >= (uint64_t)size) {                                                           \
+                *bad = i;                                                                                  \
+                break;                                                                                     \
+            }                                                                                              \
+        }                                                                                                  \
     }
 NORMALIZE_INDEX(int64_t)
 NORMALIZE_INDEX(int32_t)
 
 /* gather:  out[o, i, j] = x[o, index[o, i, j], j]      scatter: out[o, index[o, i, j], j] = src[o, i, j]
  * scatter_fill: = value, scatter_add: += src[o, i, j].  sizes: outer, count, size, inner */
-#define ELEMENTS(body)                                                                                          \
-    const int64_t count = sizes[1], size = sizes[2], inner = sizes[3];                                          \
-    for (int64_t o = start; o < stop; o++)                                                                      \
-        for (int64_t i = 0; i < count; i++)                                                                     \
-            for (int64_t j = 0; j < inner; j++) {                                                               \
-                const int64_t small = (o * count + i) * inner + j, big = (o * size + index[small]) * inner + j; \
-                body;                                                                                           \
-            }
+#define ELEMENTS(body)                                                                                              \
+    const int64_t count = sizes[1], size = sizes[2], inner = sizes[3];                                              \
+    for (int64_t o = start; o < stop; o++)                                                                          \
+        if (inner == 1)                                                                                             \
+            for (int64_t i = 0; i < count; i++) {                                                                   \
+                const int64_t small = o * count + i, big = o * size + index[small];                                 \
+                body;                                                                                               \
+            }                                                                                                       \
+        else                                                                                                        \
+            for (int64_t i = 0; i < count; i++)                                                                     \
+                for (int64_t j = 0; j < inner; j++) {                                                               \
+                    const int64_t small = (o * count + i) * inner + j, big = (o * size + index[small]) * inner + j; \
+                    body;                                                                                           \
+                }
 #define SCATTERS(type)                                                                                                 \
     static void gather_forward_##type(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, \
                                       int64_t stop) {                                                                  \

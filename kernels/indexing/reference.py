@@ -7,7 +7,8 @@ import numpy as np
 def normalize_index(index, out, bad, n, size, wrap):
     index = index.reshape(-1).astype(np.int64)
     wrapped = np.where((index < 0) & bool(wrap), index + size, index)
-    out.reshape(-1)[...] = wrapped
+    if out is not None:
+        out.reshape(-1)[...] = wrapped
     wrong = (wrapped < 0) | (wrapped >= size)
     bad[0] = np.argmax(wrong) if wrong.any() else -1
 

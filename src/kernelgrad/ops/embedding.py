@@ -18,7 +18,7 @@ from kernelgrad.core import (
 )
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import contiguous, reshape, unsqueeze
-from kernelgrad.ops.gathering import add_rows, checked_index, index_add
+from kernelgrad.ops.gathering import add_rows, checked_index, index_add, saved_index
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
 
@@ -40,8 +40,8 @@ class Embedding(Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        (index,) = ctx.saved_tensors
         rows, size = ctx.shape
+        index = saved_index(ctx, rows)
         grad_weight = zeros(ctx.shape, ctx.dtype, grad_out.device)
         add_rows(grad_weight, plain_contiguous(grad_out), index, 1, rows, size)
         if ctx.by_frequency:

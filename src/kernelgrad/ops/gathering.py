@@ -62,13 +62,20 @@ def checked_index(index, size, device="cpu", dim=0, wrap=False):
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}")
         index = from_numpy(index.numpy().astype(np.int64))
     index = plain_contiguous(move(index, "cpu"))
-    out, bad = empty(index.shape, int64), empty((1,), int64)
+    bad = empty((1,), int64)
+    out = None if index.dtype is int64 and not wrap else empty(index.shape, int64)
     _normalize((index, out, bad), (index.numel(), size, wrap))
     at = bad.item()
     if at >= 0:
         value = index.numpy().reshape(-1)[at]
         raise IndexError(f"index {value} is out of bounds for dimension {dim} with size {size}")
-    return out if device == "cpu" else move(out, device)
+    return move(index if out is None else out, device)
+
+
+def saved_index(ctx, size):
+    """The saved index, checked again: it may be the caller's own memory, changed through NumPy since forward."""
+    (index,) = ctx.saved_tensors
+    return index if index.is_cuda else checked_index(index, size)
 
 
 def around(shape, dim):
@@ -107,7 +114,7 @@ class TakeRows(Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        (index,) = ctx.saved_tensors
+        index = saved_index(ctx, ctx.sizes[1])
         grad_x = zeros(ctx.shape, ctx.dtype, grad_out.device)
         return add_rows(grad_x, plain_contiguous(grad_out), index, *ctx.sizes), None, None, None, None, None
 
@@ -241,7 +248,7 @@ class Gather(Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        (index,) = ctx.saved_tensors
+        index = saved_index(ctx, ctx.sizes[2])
         grad_x = zeros(ctx.shape, ctx.dtype, grad_out.device)
         if index.numel():
             _scatter_add((plain_contiguous(grad_out), index, grad_x), ctx.sizes)
@@ -273,7 +280,7 @@ class Scatter(Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        (index,) = ctx.saved_tensors
+        index = saved_index(ctx, ctx.sizes[2])
         grad_out = plain_contiguous(grad_out)
         grad_x = grad_src = None
         if ctx.needs_input_grad[0]:
