@@ -16,11 +16,6 @@ typedef struct {
     vec_f32 x, y, p, q;
 } element;
 
-/* log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), without overflow */
-VEC_INLINE vec_f32 softplus(vec_f32 x) {
-    return vec_add(vec_max_nan(x, vec_zero()), vec_log1p(vec_exp(vec_neg(vec_abs(x)))));
-}
-
 VEC_INLINE vec_f32 sign(vec_f32 d) {
     vec_f32 one = vec_copysign(vec_set(1.0f), d);
     return vec_select(vec_eq(d, vec_zero()), vec_zero(), vec_select(vec_isnan(d), d, one));
@@ -44,7 +39,7 @@ VEC_INLINE vec_f32 loss_value(loss_kind kind, element e) {
     }
     case BCE_LOGITS: { /* (1 - y) x + (1 + (q - 1) y) log(1 + exp(-x)) */
         vec_f32 factor = vec_fma(vec_sub(e.q, one), e.y, one);
-        return vec_fma(factor, softplus(vec_neg(e.x)), vec_mul(vec_sub(one, e.y), e.x));
+        return vec_fma(factor, vec_softplus(vec_neg(e.x)), vec_mul(vec_sub(one, e.y), e.x));
     }
     case KL: { /* y (log y - x), 0 log 0 = 0 */
         vec_f32 y_log_y = vec_select(vec_eq(e.y, vec_zero()), vec_zero(), vec_mul(e.y, vec_log(e.y)));
@@ -87,7 +82,7 @@ VEC_INLINE vec_f32 loss_target_slope(loss_kind kind, element e) {
     case BCE:
         return vec_sub(vec_max_nan(vec_log1p(vec_neg(e.x)), floor), vec_max_nan(vec_log(e.x), floor));
     case BCE_LOGITS:
-        return vec_fma(vec_sub(e.q, one), softplus(vec_neg(e.x)), vec_neg(e.x));
+        return vec_fma(vec_sub(e.q, one), vec_softplus(vec_neg(e.x)), vec_neg(e.x));
     case KL:
         return vec_add(vec_log(e.y), vec_sub(one, e.x));
     default:

@@ -10,6 +10,7 @@ from kernelgrad.core import (
     bfloat16,
     bool_,
     cast,
+    contiguous,
     empty_like,
     float32,
     int64,
@@ -17,116 +18,31 @@ from kernelgrad.core import (
     to_dtype,
     uint8,
 )
-from kernelgrad.core.reductions import FullReduction
-from kernelgrad.ops.layouts import Grouping, along, as_block, check_tensor, dense, read_dims
+from kernelgrad.core.reductions import FullReduction, Reduction
+from kernelgrad.ops.layouts import along, as_block, check_tensor, dense, read_dims
 
 __all__ = [
     "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumsum", "logsumexp", "max", "mean", "min", "norm",
     "prod", "std", "std_mean", "sum", "var", "var_mean",
 ]  # fmt: skip
 
-# What backward of each reduction reads beside the upstream gradient.
-KEEPS = {"sum": "", "mean": "", "prod": "x", "amax": "xo", "amin": "xo", "norm": "xo", "logsumexp": "xo"}
-FORWARD = {
-    name: kernel(f"{name}_forward") for name in (*KEEPS, "argmax", "argmin", "any", "all", "max", "min", "var", "std")
+# What backward of each reduction reads beside the upstream gradient. The whole gradient of max goes to its index; amax shares
+# it among all that are equal.
+REDUCTIONS = {
+    "sum": Reduction("sum"),
+    "mean": Reduction("mean"),
+    "prod": Reduction("prod", ("x",)),
+    "amax": Reduction("amax", ("x", "out")),
+    "amin": Reduction("amin", ("x", "out"), backward="amax"),
+    "max": Reduction("max", ("indices",)),
+    "min": Reduction("min", ("indices",), backward="max"),
+    "norm": Reduction("norm", ("x", "out")),
+    "logsumexp": Reduction("logsumexp", ("x", "out")),
+    "var": Reduction("var", ("x", "mean")),
+    "std": Reduction("std", ("x", "mean", "out")),
 }
-BACKWARD = {
-    name: kernel("amax_backward" if name == "amin" else f"{name}_backward") for name in (*KEEPS, "max", "var", "std")
-}
-
-
-class Reduce(Function):
-    """One number for each (outer, inner). Keeps x and the result where the slope needs them."""
-
-    @staticmethod
-    def forward(ctx, x, name, dims, keepdim, dtype):
-        x = dense(x)
-        grouping = Grouping(x, dims)
-        out, flat = grouping.new_result(dtype, x.device, keepdim)
-        block = grouping.block(x)
-        FORWARD[name]((block, flat), (grouping.outer, grouping.n, grouping.inner))
-        ctx.name, ctx.grouping, ctx.keepdim = name, grouping, keepdim
-        keeps = KEEPS.get(name, "")
-        ctx.save_for_backward(*[{"x": block, "o": flat}[k] for k in keeps])
-        ctx.model = None if grouping.permuted else empty_model(x)
-        return grouping.finish(out, flat, keepdim)
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        grouping = ctx.grouping
-        flat = grouping.flat_result(grad_out, ctx.keepdim)
-        grad_x, block = new_gradient(ctx, flat)
-        BACKWARD[ctx.name]((*ctx.saved_tensors, flat, block), (grouping.outer, grouping.n, grouping.inner))
-        return grad_x, None, None, None, None
-
-
-def empty_model(x):
-    """What is needed to make an array laid out like x, without keeping x."""
-    return x.shape, x.is_contiguous(), x.is_channels_last()
-
-
-def new_gradient(ctx, flat):
-    """(gradient of x, the same memory as the kernel's block)"""
-    from kernelgrad.core import empty
-
-    g = ctx.grouping
-    if ctx.model is not None and (ctx.model[1] or ctx.model[2]):
-        shape, contiguous, _ = ctx.model
-        grad_x = empty(shape, flat.dtype, flat.device, channels_last=not contiguous)
-        return grad_x, as_block(grad_x, g.outer, g.n, g.inner)
-    block = empty((g.outer, g.n, g.inner), flat.dtype, flat.device)
-    return g.like_input(block), block
-
-
-class Moments(Function):
-    """Variance or standard deviation; keeps x and the means."""
-
-    @staticmethod
-    def forward(ctx, x, name, dims, correction, keepdim):
-        x = dense(x)
-        grouping = Grouping(x, dims)
-        out, flat = grouping.new_result(x.dtype, x.device, keepdim)
-        block, mean = grouping.block(x), empty_like(flat)
-        FORWARD[name]((block, mean, flat), (grouping.outer, grouping.n, grouping.inner), (correction,))
-        ctx.name, ctx.grouping, ctx.keepdim, ctx.correction = name, grouping, keepdim, correction
-        ctx.save_for_backward(block, mean, *([flat] if name == "std" else []))
-        ctx.model = None if grouping.permuted else empty_model(x)
-        return grouping.finish(out, flat, keepdim)
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        grouping = ctx.grouping
-        flat = grouping.flat_result(grad_out, ctx.keepdim)
-        grad_x, block = new_gradient(ctx, flat)
-        sizes = (grouping.outer, grouping.n, grouping.inner)
-        BACKWARD[ctx.name]((*ctx.saved_tensors, flat, block), sizes, (ctx.correction,))
-        return grad_x, None, None, None, None
-
-
-class Extremum(Function):
-    """The extremum along one dimension and its index; the whole gradient goes there. Keeps the index."""
-
-    @staticmethod
-    def forward(ctx, x, name, dims, keepdim):
-        x = dense(x)
-        grouping = Grouping(x, dims)
-        out, flat = grouping.new_result(x.dtype, x.device, keepdim)
-        indices, flat_indices = grouping.new_result(int64, x.device, keepdim)
-        FORWARD[name]((grouping.block(x), flat, flat_indices), (grouping.outer, grouping.n, grouping.inner))
-        ctx.grouping, ctx.keepdim = grouping, keepdim
-        ctx.save_for_backward(flat_indices)
-        ctx.model = None if grouping.permuted else empty_model(x)
-        indices = grouping.finish(indices, flat_indices, keepdim)
-        ctx.mark_non_differentiable(indices)
-        return ValuesAndIndices(grouping.finish(out, flat, keepdim), indices)
-
-    @staticmethod
-    def backward(ctx, grad_out, grad_indices):
-        grouping = ctx.grouping
-        flat = grouping.flat_result(grad_out, ctx.keepdim)
-        grad_x, block = new_gradient(ctx, flat)
-        BACKWARD["max"]((*ctx.saved_tensors, flat, block), (grouping.outer, grouping.n, grouping.inner))
-        return grad_x, None, None, None
+REDUCTIONS |= {name: Reduction(name, differentiable=False) for name in ("argmax", "argmin", "any", "all")}
+cumsum_forward, cumsum_backward = kernel("cumsum_forward"), kernel("cumsum_backward")
 
 
 class Cumsum(Function):
@@ -137,7 +53,7 @@ class Cumsum(Function):
         x = dense(x)
         out = empty_like(x)
         sizes = along(x, dim)
-        kernel("cumsum_forward")((as_block(x, *sizes), as_block(out, *sizes)), sizes)
+        cumsum_forward((as_block(x, *sizes), as_block(out, *sizes)), sizes)
         ctx.dim, ctx.sizes = dim, sizes
         return out
 
@@ -146,7 +62,7 @@ class Cumsum(Function):
         grad_out = dense(grad_out)
         grad_x = empty_like(grad_out)
         sizes = along(grad_out, ctx.dim)
-        kernel("cumsum_backward")((as_block(grad_out, *sizes), as_block(grad_x, *sizes)), sizes)
+        cumsum_backward((as_block(grad_out, *sizes), as_block(grad_x, *sizes)), sizes)
         return grad_x, None
 
 
@@ -171,7 +87,7 @@ def reduce(name, x, dim, keepdim, dtype=None):
     check_tensor(name, x)
     if x.dtype is bfloat16 and dtype is None:
         return through_float32(lambda wide: reduce(name, wide, dim, keepdim), x)
-    return Reduce.apply(x, name, read_dims(name, dim, x.ndim), builtins.bool(keepdim), dtype or x.dtype)
+    return REDUCTIONS[name](x, read_dims(name, dim, x.ndim), keepdim, dtype or x.dtype)
 
 
 def check_floating(name, x):
@@ -265,7 +181,7 @@ def _extremum(name, input, dim, keepdim):
     if not isinstance(dim, int):
         raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
     check_not_empty(name, input, dim)
-    return Extremum.apply(input, name, read_dims(name, dim, input.ndim), builtins.bool(keepdim))
+    return ValuesAndIndices(*REDUCTIONS[name](input, read_dims(name, dim, input.ndim), keepdim, input.dtype))
 
 
 def max(input, dim=None, keepdim=False, *, other=None):
@@ -305,22 +221,12 @@ def _index(name, input, dim, keepdim):
     if input.dtype is bool_:
         raise RuntimeError(f"{name}(): does not support bool input; convert with .to(kernelgrad.uint8)")
     check_not_empty(name, input, dim)
-    if dim is None:  # an index into the flattened tensor: C order, whatever the memory
-        from kernelgrad.core import contiguous
-
-        flat = contiguous(input)
-        out, result = Grouping(flat, range(flat.ndim)).new_result(int64, input.device, keepdim)
-        sizes = (1, input.numel(), 1)
-        FORWARD[name]((as_block(flat, *sizes), result), sizes)
-        return out
-    if not isinstance(dim, int):
+    if dim is not None and not isinstance(dim, int):
         raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
     x = cast(input, float32) if input.dtype is bfloat16 else input
-    x = dense(x)
-    grouping = Grouping(x, read_dims(name, dim, x.ndim))
-    out, flat = grouping.new_result(int64, x.device, keepdim)
-    FORWARD[name]((grouping.block(x), flat), (grouping.outer, grouping.n, grouping.inner))
-    return grouping.finish(out, flat, keepdim)
+    if dim is None:  # an index into the flattened tensor: C order, whatever the memory
+        x = contiguous(x)
+    return REDUCTIONS[name](x, read_dims(name, dim, x.ndim), keepdim, int64)
 
 
 def argmax(input, dim=None, keepdim=False):
@@ -375,7 +281,7 @@ def _moments(name, input, dim, unbiased, keepdim, correction):
         correction = 1 if unbiased is None or unbiased else 0
     if input.dtype is bfloat16:
         return through_float32(lambda x: _moments(name, x, dim, None, keepdim, correction), input)
-    return Moments.apply(input, name, read_dims(name, dim, input.ndim), float(correction), builtins.bool(keepdim))
+    return REDUCTIONS[name](input, read_dims(name, dim, input.ndim), keepdim, input.dtype, correction)
 
 
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
