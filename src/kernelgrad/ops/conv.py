@@ -4,6 +4,8 @@ The first convolution of a network converts its input to NHWC memory ("channels_
 Weights keep PyTorch's layout (K, C / groups, kh, kw) and are packed or transformed inside the kernels.
 """
 
+from functools import lru_cache
+
 from kernelgrad.core import Array, Function, channels_last, contiguous, empty, float32, float64, kernel
 from kernelgrad.core.views import squeeze, unsqueeze
 
@@ -204,12 +206,60 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
     return transpose("conv_transpose1d", input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-# ---- Checks, and the way from one dimension to two ----
+# ---- Checks, and the way from one dimension to two. What depends on shapes alone is worked out once for each. ----
+
+
+def convolve(op, x, weight, bias, stride, padding, dilation, groups):
+    check_types(op, x, weight, bias)
+    options = (hashable(stride), hashable(padding), hashable(dilation), groups)
+    plan = plan_convolution(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
+    return apply(Conv2d, x, weight, bias, plan)
+
+
+def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dilation):
+    check_types(op, x, weight, bias)
+    options = (hashable(stride), hashable(padding), hashable(output_padding), groups, hashable(dilation))
+    plan = plan_transposed(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
+    return apply(ConvTranspose2d, x, weight, bias, plan)
+
+
+def apply(function, x, weight, bias, plan):
+    """Run a 2-d Function on input of one or two dimensions, batched or not."""
+    dims, batched, geometry = plan
+    if dims == 2 and batched:
+        return function.apply(x, weight, bias, geometry)
+    if not batched:
+        x = unsqueeze(x, 0)
+    if dims == 1:
+        x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
+    y = function.apply(x, weight, bias, geometry)
+    if dims == 1:
+        y = squeeze(y, 2)
+    return y if batched else squeeze(y, 0)
+
+
+def check_types(op, input, weight, bias):
+    for name, array in (("input", input), ("weight", weight), ("bias", bias)):
+        if array is None and name == "bias":
+            continue
+        if not isinstance(array, Array):
+            raise TypeError(f"{op}: expected {name} to be a Tensor, got {type(array).__name__}")
+        if array.dtype is not input.dtype:
+            raise RuntimeError(
+                f"{op}: input type ({input.dtype}) and {name} type ({array.dtype}) should be the same; "
+                "convert one with .to()"
+            )
+    if input.dtype is not float32 and input.dtype is not float64:
+        raise NotImplementedError(f"{op}: only float32 and float64 are supported, got {input.dtype}; use .float()")
+
+
+def hashable(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 def numbers(op, name, value, dims, least):
     """`value` as a list of `dims` ints of at least `least`."""
-    values = list(value) if isinstance(value, (tuple, list)) else [value] * dims
+    values = list(value) if isinstance(value, tuple) else [value] * dims
     if len(values) == 1:
         values *= dims
     if len(values) != dims or not all(hasattr(v, "__index__") for v in values):
@@ -222,75 +272,57 @@ def numbers(op, name, value, dims, least):
     return values
 
 
-def check(op, input, weight, bias, groups, dims, transposed):
-    """What `conv2d` and its relatives ask of their tensors; returns whether the input is a batch."""
-    for name, array in (("input", input), ("weight", weight)) + ((("bias", bias),) if bias is not None else ()):
-        if not isinstance(array, Array):
-            raise TypeError(f"{op}: expected {name} to be a Tensor, got {type(array).__name__}")
-        if array.dtype is not float32 and array.dtype is not float64:
-            raise NotImplementedError(
-                f"{op}: {name} is {array.dtype}; only float32 and float64 are supported, convert with .float()"
-            )
-        if array.dtype is not input.dtype:
-            raise RuntimeError(
-                f"{op}: input type ({input.dtype}) and {name} type ({array.dtype}) should be the same; "
-                "convert one with .to()"
-            )
-    batched = input.ndim == dims + 2
-    if not batched and input.ndim != dims + 1:
+def check_shapes(op, shape, size, bias, groups, dims, transposed):
+    """What `conv2d` and its relatives ask of shapes (`size`: of the weight); returns whether the input is a batch."""
+    batched = len(shape) == dims + 2
+    if not batched and len(shape) != dims + 1:
         raise RuntimeError(
             f"Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, "
-            f"but got input of size: {list(input.shape)}"
+            f"but got input of size: {list(shape)}"
         )
-    if weight.ndim != dims + 2:
+    if len(size) != dims + 2:
         layout = "in channels, out channels / groups" if transposed else "out channels, in channels / groups"
         raise RuntimeError(
-            f"{op}: expected weight with {dims + 2} dimensions ({layout}, kernel), "
-            f"got weight of size {list(weight.shape)}"
+            f"{op}: expected weight with {dims + 2} dimensions ({layout}, kernel), got weight of size {list(size)}"
         )
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() <= 0:
         raise RuntimeError(f"{op}: non-positive groups is not supported, got groups={groups!r}")
-    channels, size = input.shape[-dims - 1], list(weight.shape)
-    wanted = size[0] if transposed else size[1] * groups
+    given = f"Given {'transposed=1, ' if transposed else ''}groups={groups}, weight of size {list(size)}"
+    channels, wanted = shape[-dims - 1], size[0] if transposed else size[1] * groups
     if channels != wanted:
         raise RuntimeError(
-            f"{op}: Given {'transposed=1, ' if transposed else ''}groups={groups}, weight of size {size}, expected "
-            f"input{list(input.shape)} to have {wanted} channels, but got {channels} channels instead"
+            f"{op}: {given}, expected input{list(shape)} to have {wanted} channels, but got {channels} channels instead"
         )
     if size[0] % groups or size[0] < groups:
         raise RuntimeError(
             f"{op}: Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by "
-            f"groups there, but got weight of size {size} instead"
+            f"groups there, but got weight of size {list(size)} instead"
         )
     outs = size[1] * groups if transposed else size[0]
-    if bias is not None and bias.shape != (outs,):
+    if bias is not None and bias != (outs,):
         raise RuntimeError(
-            f"{op}: Given {'transposed=1, ' if transposed else ''}weight of size {size}, expected bias to be "
-            f"1-dimensional with {outs} elements, but got bias of size {list(bias.shape)} instead"
+            f"{op}: {given}, expected bias to be 1-dimensional with {outs} elements, "
+            f"but got bias of size {list(bias)} instead"
         )
     if 0 in size:
-        raise RuntimeError(f"{op}: weight of size {size} is empty; expected at least one channel and one tap")
+        raise RuntimeError(f"{op}: weight of size {list(size)} is empty; expected at least one channel and one tap")
     return batched
 
 
-def apply(function, x, weight, bias, batched, dims, out, axes, groups):
-    """Run a 2-d Function on input of one or two dimensions, batched or not. axes: stride, padding, dilation."""
-    if not batched:
-        x = unsqueeze(x, 0)
+def two_dimensions(dims, out, stride, padding, dilation, groups):
+    """(OH, OW, stride, padding, dilation, groups) as the kernels take them; one dimension has a height of 1."""
     if dims == 1:
-        x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
-        out, axes = [1, *out], [[1, axes[0][0]], [0, axes[1][0]], [1, axes[2][0]]]
-    y = function.apply(x, weight, bias, (*out, *axes[0], *axes[1], *axes[2], groups))
-    if dims == 1:
-        y = squeeze(y, 2)
-    return y if batched else squeeze(y, 0)
+        out, stride, padding, dilation = [1, *out], [1, *stride], [0, *padding], [1, *dilation]
+    return (*out, *stride, *padding, *dilation, groups)
 
 
-def convolve(op, x, weight, bias, stride, padding, dilation, groups):
+@lru_cache(maxsize=1024, typed=True)
+def plan_convolution(op, shape, weight_size, bias, stride, padding, dilation, groups):
+    """(dimensions, whether batched, geometry) of a call of conv1d or conv2d."""
     dims = 1 if op == "conv1d" else 2
-    batched = check(op, x, weight, bias, groups, dims, False)
+    batched = check_shapes(op, shape, weight_size, bias, groups, dims, False)
     stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
-    size, kernel_size = x.shape[-dims:], weight.shape[2:]
+    size, kernel_size = shape[-dims:], weight_size[2:]
     reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
@@ -312,12 +344,14 @@ def convolve(op, x, weight, bias, stride, padding, dilation, groups):
             "Kernel size can't be greater than actual input size"
         )
     out = [(n + p - r - 1) // s + 1 for n, p, r, s in zip(size, both, reach, stride, strict=True)]
-    return apply(Conv2d, x, weight, bias, batched, dims, out, [stride, before, dilation], groups)
+    return dims, batched, two_dimensions(dims, out, stride, before, dilation, groups)
 
 
-def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dilation):
+@lru_cache(maxsize=1024, typed=True)
+def plan_transposed(op, shape, weight_size, bias, stride, padding, output_padding, groups, dilation):
+    """(dimensions, whether batched, geometry) of a call of conv_transpose1d or conv_transpose2d."""
     dims = 1 if op == "conv_transpose1d" else 2
-    batched = check(op, x, weight, bias, groups, dims, True)
+    batched = check_shapes(op, shape, weight_size, bias, groups, dims, True)
     stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
     padding, extra = numbers(op, "padding", padding, dims, 0), numbers(op, "output_padding", output_padding, dims, 0)
     if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation, strict=True)):
@@ -325,12 +359,11 @@ def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dila
             f"{op}: output padding must be smaller than either stride or dilation, but got "
             f"output_padding={tuple(extra)}, stride={tuple(stride)}, dilation={tuple(dilation)}"
         )
-    size, kernel_size = x.shape[-dims:], weight.shape[2:]
-    axes = zip(size, stride, padding, dilation, kernel_size, extra, strict=True)
+    axes = zip(shape[-dims:], stride, padding, dilation, weight_size[2:], extra, strict=True)
     out = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in axes]
     if min(out) < 1:
         raise RuntimeError(
-            f"{op}: Given input size per channel: {list(size)}. Calculated output size per channel: {out}. "
+            f"{op}: Given input size per channel: {list(shape[-dims:])}. Calculated output size per channel: {out}. "
             "Output size is too small; use less padding"
         )
-    return apply(ConvTranspose2d, x, weight, bias, batched, dims, out, [stride, padding, dilation], groups)
+    return dims, batched, two_dimensions(dims, out, stride, padding, dilation, groups)

@@ -1,6 +1,8 @@
 """Pooling. Axes: N batch, C channels, H W space. Outputs and gradients keep the input's memory layout, NHWC or NCHW."""
 
-from kernelgrad.core import Array, Function, channels_last, contiguous, empty, int32, int64, kernel
+from functools import lru_cache
+
+from kernelgrad.core import Array, Function, bfloat16, channels_last, contiguous, empty, int32, int64, kernel
 from kernelgrad.core.views import squeeze, unsqueeze
 
 __all__ = [
@@ -159,38 +161,57 @@ def adaptive_avg_pool2d(input, output_size):
     -------
     Tensor of shape (N, C, *output_size) or (C, *output_size) in the layout of `input`. Backward keeps nothing.
     """
-    op = "adaptive_avg_pool2d"
-    check(op, input, 2, floating=True)
-    return pooled(AvgPool2d, 2, input, (*adaptive(op, input, output_size, 2), 0, 0))
+    return adaptive_avg_pool("adaptive_avg_pool2d", 2, input, output_size)
 
 
 def adaptive_avg_pool1d(input, output_size):
     """Mean over an even partition of (N, C, L) or (C, L). See `adaptive_avg_pool2d`."""
-    op = "adaptive_avg_pool1d"
-    check(op, input, 1, floating=True)
-    return pooled(AvgPool2d, 1, input, (*adaptive(op, input, output_size, 1), 0, 0))
+    return adaptive_avg_pool("adaptive_avg_pool1d", 1, input, output_size)
 
 
 def adaptive_max_pool2d(input, output_size, return_indices=False):
     """Largest value of each of the windows of `adaptive_avg_pool2d`. See `max_pool2d` for the rest."""
-    op = "adaptive_max_pool2d"
-    check(op, input, 2)
-    return pooled(MaxPool2d, 2, input, adaptive(op, input, output_size, 2), bool(return_indices))
+    return adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):
     """Largest value over an even partition of (N, C, L) or (C, L). See `adaptive_max_pool2d`."""
-    op = "adaptive_max_pool1d"
-    check(op, input, 1)
-    return pooled(MaxPool2d, 1, input, adaptive(op, input, output_size, 1), bool(return_indices))
+    return adaptive_max_pool("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 
-# ---- Checks and geometry. All functions below speak of two dimensions; one dimension has a height of 1. ----
+# ---- Checks and geometry. What depends on shapes alone is worked out once for each. ----
+
+
+def max_pool(op, dims, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+    check_type(op, x)
+    options = (hashable(kernel_size), hashable(stride), hashable(padding), hashable(dilation), bool(ceil_mode))
+    return pooled(MaxPool2d, dims, x, plan(op, dims, x.shape, *options), bool(return_indices))
+
+
+def avg_pool(op, dims, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    check_type(op, x, floating=True)
+    if divisor_override is not None and divisor_override == 0:
+        raise RuntimeError(f"{op}: divisor must be not zero")
+    options = (hashable(kernel_size), hashable(stride), hashable(padding), 1, bool(ceil_mode))
+    geometry = plan(op, dims, x.shape, *options)
+    return pooled(AvgPool2d, dims, x, (*geometry, bool(count_include_pad), divisor_override or 0))
+
+
+def adaptive_max_pool(op, dims, x, output_size, return_indices):
+    check_type(op, x)
+    return pooled(MaxPool2d, dims, x, plan_adaptive(op, dims, x.shape, hashable(output_size)), bool(return_indices))
+
+
+def adaptive_avg_pool(op, dims, x, output_size):
+    check_type(op, x, floating=True)
+    return pooled(AvgPool2d, dims, x, (*plan_adaptive(op, dims, x.shape, hashable(output_size)), 0, 0))
 
 
 def pooled(function, dims, x, *rest):
     """Apply a 2-d Function to input of one or two dimensions, batched or not."""
     batched = x.ndim == dims + 2
+    if dims == 2 and batched:
+        return function.apply(x, *rest)
     if not batched:
         x = unsqueeze(x, 0)
     if dims == 1:
@@ -204,20 +225,29 @@ def pooled(function, dims, x, *rest):
     return parts if isinstance(result, tuple) else parts[0]
 
 
-def check(op, x, dims, floating=False):
+def check_type(op, x, floating=False):
     if not isinstance(x, Array):
         raise TypeError(f"{op}: expected input to be a Tensor, got {type(x).__name__}")
-    if x.ndim not in (dims + 1, dims + 2) or 0 in x.shape[-dims - 1 :]:
-        raise RuntimeError(
-            f"{op}: Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
-            f"but got: {list(x.shape)}"
-        )
+    if x.dtype is bfloat16:
+        raise NotImplementedError(f"{op}: not implemented for {x.dtype}; convert with .float()")
     if floating and not x.dtype.is_floating_point:
         raise RuntimeError(f"{op}: not implemented for {x.dtype}; convert with .float()")
 
 
+def check_shape(op, dims, shape):
+    if len(shape) not in (dims + 1, dims + 2) or 0 in shape[-dims - 1 :]:
+        raise RuntimeError(
+            f"{op}: Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+            f"but got: {list(shape)}"
+        )
+
+
+def hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
 def numbers(op, name, value, dims):
-    values = list(value) if isinstance(value, (tuple, list)) else [value] * dims
+    values = list(value) if isinstance(value, tuple) else [value] * dims
     if len(values) == 1:
         values *= dims
     if len(values) != dims or not all(hasattr(v, "__index__") for v in values):
@@ -226,23 +256,26 @@ def numbers(op, name, value, dims):
     return [v.__index__() for v in values]
 
 
-def adaptive(op, x, output_size, dims):
-    """(OH, OW, kernel, stride, padding, dilation, adaptive = 1); kernel: the widest window."""
-    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * dims
-    sizes = (
-        [n if o is None else o for n, o in zip(x.shape[-dims:], sizes, strict=False)] if len(sizes) == dims else sizes
-    )
+@lru_cache(maxsize=1024, typed=True)
+def plan_adaptive(op, dims, shape, output_size):
+    """(OH, OW, kernel, stride, padding, dilation, adaptive = 1); kernel: the widest window. See `plan`."""
+    check_shape(op, dims, shape)
+    sizes = output_size if isinstance(output_size, tuple) else (output_size,) * dims
+    if len(sizes) == dims:
+        sizes = tuple(n if o is None else o for n, o in zip(shape[-dims:], sizes, strict=True))
     out = numbers(op, "output_size", sizes, dims)
     if min(out) < 0:
         raise RuntimeError(f"{op}: elements of output_size must be greater than or equal to 0 but received {out}")
-    widest = [n // max(o, 1) + 2 for n, o in zip(x.shape[-dims:], out, strict=True)]
+    widest = [n // max(o, 1) + 2 for n, o in zip(shape[-dims:], out, strict=True)]
     if dims == 1:
         out, widest = [1, *out], [1, *widest]
     return (*out, *widest, 1, 1, 0, 0, 1, 1, 1)
 
 
-def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
-    """(OH, OW, kernel, stride, padding, dilation, adaptive = 0)."""
+@lru_cache(maxsize=1024, typed=True)
+def plan(op, dims, shape, kernel_size, stride, padding, dilation, ceil_mode):
+    """(OH, OW, kernel, stride, padding, dilation, adaptive = 0). One dimension has a height of 1."""
+    check_shape(op, dims, shape)
     kernel_size, padding = numbers(op, "kernel_size", kernel_size, dims), numbers(op, "padding", padding, dims)
     stride = kernel_size if stride is None or stride == () else numbers(op, "stride", stride, dims)
     dilation = numbers(op, "dilation", dilation, dims)
@@ -250,7 +283,7 @@ def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
         if min(values) < 1:
             raise RuntimeError(f"{op}: {name} should be greater than zero, but got {tuple(values)}")
     out = []
-    for n, k, s, p, d in zip(x.shape[-dims:], kernel_size, stride, padding, dilation, strict=True):
+    for n, k, s, p, d in zip(shape[-dims:], kernel_size, stride, padding, dilation, strict=True):
         reach = d * (k - 1) + 1
         if p < 0 or p > reach // 2:
             raise RuntimeError(
@@ -263,7 +296,7 @@ def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
         out.append(size)
     if min(out) < 1:
         raise RuntimeError(
-            f"{op}: Given input size: {tuple(x.shape[-dims - 1 :])}. Calculated output size: {tuple(out)}. "
+            f"{op}: Given input size: {tuple(shape[-dims - 1 :])}. Calculated output size: {tuple(out)}. "
             "Output size is too small"
         )
     if dims == 1:
@@ -271,17 +304,3 @@ def geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
             [first, *v] for first, v in zip((1, 1, 1, 0, 1), (out, kernel_size, stride, padding, dilation), strict=True)
         )
     return (*out, *kernel_size, *stride, *padding, *dilation, 0)
-
-
-def max_pool(op, dims, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    check(op, x, dims)
-    g = geometry(op, x, kernel_size, stride, padding, dilation, ceil_mode, dims)
-    return pooled(MaxPool2d, dims, x, g, bool(return_indices))
-
-
-def avg_pool(op, dims, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    check(op, x, dims, floating=True)
-    if divisor_override is not None and divisor_override == 0:
-        raise RuntimeError(f"{op}: divisor must be not zero")
-    g = geometry(op, x, kernel_size, stride, padding, 1, ceil_mode, dims)
-    return pooled(AvgPool2d, dims, x, (*g, bool(count_include_pad), divisor_override or 0))
