@@ -69,7 +69,10 @@ def contender(name, layer):
         return Contender(name, both_passes(torch, layer, channels_last=name.endswith("channels_last")))
     device = "cuda" if name == "cuda" else "cpu"
     return Contender(
-        name, both_passes(kg, layer, device), backend(name), kg.cuda.synchronize if name == "cuda" else None
+        name,
+        both_passes(kg, layer, device),
+        backend(name, whole_nets=True),
+        kg.cuda.synchronize if name == "cuda" else None,
     )
 
 

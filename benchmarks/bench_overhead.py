@@ -74,7 +74,7 @@ def contender(name, build):
         import torch
 
         return Contender(name, build(torch))
-    return Contender(name, build(kg), backend(name))
+    return Contender(name, build(kg), backend(name, whole_nets=True))
 
 
 def start_python(module):

@@ -61,7 +61,9 @@ def contender(name, net):
 
         return Contender(name, step(torch, net, channels_last=name.endswith("channels_last")))
     device = "cuda" if name == "cuda" else "cpu"
-    return Contender(name, step(kg, net, device), backend(name), kg.cuda.synchronize if name == "cuda" else None)
+    return Contender(
+        name, step(kg, net, device), backend(name, whole_nets=True), kg.cuda.synchronize if name == "cuda" else None
+    )
 
 
 def step(library, net, device="cpu", channels_last=False):

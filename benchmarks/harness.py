@@ -46,15 +46,20 @@ class Contender:
             return (time.perf_counter() - begin) / calls
 
 
-def race(contenders: Sequence[Contender], seconds: float) -> dict[str, list[float]]:
-    """Seconds per call of each contender, one number per round, `seconds` spent on each."""
+def race(contenders: Sequence[Contender], seconds: float) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds per call of each contender, one number per round, `seconds` spent on each; and why others did not run."""
+    absent: dict[str, str] = {}
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         calls, rounds = {}, {}
-        for contender in contenders:
-            contender.round(1)  # compiles, fills caches
+        for contender in list(contenders):
+            try:
+                contender.round(1)  # compiles, fills caches
+            except NotImplementedError as error:
+                absent[contender.name] = str(error)
+                continue
             once = min(contender.round(1) for _ in range(2))
             calls[contender.name] = max(1, min(100_000, round(ROUND / max(once, 1e-8))))
             if calls[contender.name] > 1:  # a single short call is mostly clock: look again
@@ -62,14 +67,15 @@ def race(contenders: Sequence[Contender], seconds: float) -> dict[str, list[floa
                 calls[contender.name] = max(1, round(ROUND / max(once, 1e-8)))
             each = once * calls[contender.name]
             rounds[contender.name] = SLOW if once > seconds else max(FEWEST, min(MOST, int(seconds / each)))
+        contenders = [contender for contender in contenders if contender.name not in absent]
         samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-        for turn in range(max(rounds.values())):
+        for turn in range(max(rounds.values(), default=0)):
             # Those with fewer rounds spread them over the race instead of running them all at its start.
             for contender in contenders:
                 due = (turn + 1) * rounds[contender.name] / max(rounds.values())
                 if len(samples[contender.name]) < int(due + 1e-9):
                     samples[contender.name].append(contender.round(calls[contender.name]))
-        return samples
+        return samples, absent
     finally:
         if was_enabled:
             gc.enable()
@@ -127,6 +133,7 @@ class Session:
         self._task: Any = None
         self._cost: Any = None
         self._samples: dict[str, list[float]] = {}
+        self._absent: dict[str, str] = {}
 
     @property
     def roofs(self) -> dict[str, float]:
@@ -144,11 +151,15 @@ class Session:
         size = 1 << max(14, math.ceil(math.log2(nbytes)))
         return self.roofs["gbytes"] if size >= BEYOND_CACHE else bandwidth(size)
 
-    def measure(self, benchmark: Any, task: Any, contender: str) -> Row:
-        """The row of `contender` at a `task.Task`. The first row asked for at a task runs the race for all of them."""
+    def run(self, task: Any) -> dict[str, str]:
+        """Race all contenders at a `task.Task`, unless that was the last race; returns who could not run, and why."""
         if self._task is not task:
-            self._samples = race(task.make(), self.seconds)
+            self._samples, self._absent = race(task.make(), self.seconds)
             self._task, self._cost = task, task.cost()
+        return self._absent
+
+    def measure(self, benchmark: Any, task: Any, contender: str) -> Row:
+        """The row of `contender` at the task that was raced last."""
         samples, cost = self._samples[contender], self._cost
         row = Row(
             task.suite,
@@ -188,11 +199,14 @@ def is_ours(contender: str) -> bool:
     return contender.partition(":")[0] in ("simd", "jit", "reference", "cuda")
 
 
-def backend(name: str) -> Callable[[], Any]:
-    """What a round of this backend runs in."""
+def backend(name: str, whole_nets: bool = False) -> Callable[[], Any]:
+    """What a round of this backend runs in. Whole nets count integers too, which no C kernel does: for them
+    "simd" is what users get, C kernels wherever there are any."""
     import kernelgrad as kg
 
-    return contextlib.nullcontext if name == "cuda" else lambda: kg.core.use_backend(name)
+    if name == "cuda" or (whole_nets and name == "simd"):
+        return contextlib.nullcontext
+    return lambda: kg.core.use_backend(name)
 
 
 # ---- Results ----

@@ -21,8 +21,8 @@ class Cost:
 
 @dataclass
 class Task:
-    """`contenders` are names, known at collection. `make` builds them, with their data, and `cost` counts, when the race
-    begins: collecting a thousand benchmarks must not take a minute."""
+    """`contenders` are names, known at collection. `make` builds them, with their data, and `cost` counts, when the
+    race begins: collecting a thousand benchmarks must not take a minute."""
 
     suite: str
     name: str
