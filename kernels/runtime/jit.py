@@ -20,7 +20,7 @@ inline_njit = numba.njit(error_model="numpy", inline="always")
 SIGNATURE = types.void(
     types.CPointer(types.voidptr), types.CPointer(types.int64), types.CPointer(types.float64), types.int64, types.int64
 )
-alive = []  # compiled callbacks: their code lives as long as these
+alive: list = []  # compiled callbacks: their code lives as long as these
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """kernelgrad: deep learning on compiled kernels that you can read, with PyTorch's names."""
 
 import importlib
+from math import e, inf, nan, pi
 
 from kernelgrad import autograd, core, cuda, ops
 from kernelgrad.core import (
@@ -28,16 +29,12 @@ from kernelgrad.core import (
     uint8,
 )
 from kernelgrad.core import bool_ as bool
+from kernelgrad.ops import *  # noqa: F403 - every function on tensors, as kernelgrad.add and so on
 from kernelgrad.tensor import Size, Tensor, set_printoptions
 
 tensor = ops.tensor  # the function, over the module of the same name
 long, double, float, int = int64, float64, float32, int32
-inf, nan, pi, e = __import__("math").inf, __import__("math").nan, __import__("math").pi, __import__("math").e
 __version__ = "0.1.0"
-
-for _name, _value in vars(ops).items():
-    if not _name.startswith("_") and callable(_value) and _name not in globals():
-        globals()[_name] = _value
 
 
 def is_tensor(obj):

@@ -238,10 +238,10 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 
 
 LOSSES = {"mse_loss": mse_loss, "l1_loss": l1_loss}
-for _function in (smooth_l1_loss, huber_loss):
-    LOSSES[_function.__name__] = PointwiseLoss(_function.__name__, general=_function)
-for _function in (binary_cross_entropy, binary_cross_entropy_with_logits, kl_div):
-    LOSSES[_function.__name__] = PointwiseLoss(_function.__name__, symmetric=False, general=_function)
+for _general in (smooth_l1_loss, huber_loss):
+    LOSSES[_general.__name__] = PointwiseLoss(_general.__name__, general=_general)
+for _signed in (binary_cross_entropy, binary_cross_entropy_with_logits, kl_div):
+    LOSSES[_signed.__name__] = PointwiseLoss(_signed.__name__, symmetric=False, general=_signed)
 
 
 # ---- Classes ----

@@ -244,11 +244,11 @@ class FusedOptimizer(Optimizer):
     (state has "step") or its constants need a parameter's own state (`alone`), and computes the kernel's constants.
     """
 
-    kernel = None
-    names = ()
+    kernel: str | None = None
+    names: tuple[str, ...] = ()
     counted = True
     alone = False
-    keeps = ()  # state entries that are one number
+    keeps: tuple[str, ...] = ()  # state entries that are one number
 
     def __init__(self, params, defaults):
         if defaults.get("capturable") or defaults.get("differentiable"):

@@ -16,7 +16,7 @@ class LRScheduler:
     """
 
     _initial = False  # inside the step that construction takes
-    _unsaved = ("optimizer",)
+    _unsaved: tuple[str, ...] = ("optimizer",)
 
     def __init__(self, optimizer, last_epoch=-1):
         if not isinstance(optimizer, Optimizer):
