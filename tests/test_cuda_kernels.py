@@ -107,6 +107,23 @@ def test_integers_on_cuda(name, dtype):
     assert (actual.cpu().numpy() == expected.numpy()).all()
 
 
+DTYPES = ["float32", "float64", "int64", "int32", "int8", "uint8", "bool"]
+
+
+def cast(source, target, device):
+    values = np.array([0, 1, 2.75, 100.0, -3.5 if source[0] != "u" and target[0] != "u" else 3]).astype(source)
+    return kg.tensor(values, device=device).to(getattr(core, target if target != "bool" else "bool_"))
+
+
+@pytest.mark.parametrize("target", DTYPES)
+@pytest.mark.parametrize("source", DTYPES)
+def test_casts_on_cuda(source, target):
+    expected, actual = cast(source, target, "cpu"), cast(source, target, "cuda")
+    assert actual.device == "cuda"
+    assert actual.dtype is expected.dtype
+    assert (actual.cpu().numpy() == expected.numpy()).all()
+
+
 OPTIMIZERS = {
     "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
     "Adam": lambda p: optim.Adam(p, lr=0.1, amsgrad=True),
@@ -143,6 +160,9 @@ def signatures(backend):
                 step(make_optimizer, "cuda", dtype)
     for name in LOGIC:
         getattr(ops, name)(*integer_pair("int64", "cuda"))
+    for target in DTYPES:
+        cast("int64", target, "cuda")
+        cast("float32", target, "cuda")
     for param in cases():
         case, dtype = param.values
         for arguments, kwargs in {

@@ -548,3 +548,19 @@ def clamp_backward(x, grad_out, grad_x, n, lo, hi):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
         grad_x[i] = grad_out[i] if lo <= v and v <= hi else T(0)
+
+
+# ---- Casts: storing through a typed pointer converts; floats to integers are cut towards zero ----
+
+
+def cast_to_float32(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i]
+
+
+cast_to_float64 = cast_to_int64 = cast_to_int32 = cast_to_int8 = cast_to_uint8 = cast_to_float32
+
+
+def cast_to_bool(x, out, n):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i] != 0

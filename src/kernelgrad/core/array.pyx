@@ -422,6 +422,7 @@ def fill_(Array x not None, value):
         raise RuntimeError("fill_: this tensor shares memory with a read-only NumPy array; clone() it first")
     if x.on != CPU:
         copy_into(x, full_on_cpu(x, value))
+        x.storage.version += 1
         return x
     if x.code == FLOAT32 and x.layout & DENSE:
         f = value
@@ -640,8 +641,14 @@ cpdef Array cast(Array x, dtype to):
     cdef Array y
     if x.code == to.code:
         return x
-    if x.on != CPU:
+    if x.on != CPU and (cast_copy is None or x.code == BFLOAT16 or to.code == BFLOAT16):
         return to_device(cast(to_device(x, CPU), to), x.on)
+    if x.on != CPU:
+        x = x if x.layout & DENSE else contiguous(x)
+        y = new_like(x, to.code)
+        if x.size:
+            cast_copy(x, y)
+        return y
     y = new_like(x, to.code)
     if cast_copy is not None and x.size > 1024 and x.layout & DENSE:
         cast_copy(x, y)

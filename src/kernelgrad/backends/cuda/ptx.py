@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
+from typing import Any
 
 import numba.cuda.codegen
 import numba.cuda.dispatcher
@@ -87,7 +88,7 @@ def _adapted(capability: tuple[int, int]) -> Iterator[None]:
         compute_capability = capability
         id = 0
 
-    library = numba.cuda.codegen.CUDACodeLibrary
+    library: Any = numba.cuda.codegen.CUDACodeLibrary
     device_before, modules_before = numba.cuda.dispatcher.get_current_device, library.modules
     numba.cuda.dispatcher.get_current_device = Device
     library.modules = property(lambda self: list(dict.fromkeys(modules_before.fget(self))))
