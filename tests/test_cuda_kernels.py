@@ -107,6 +107,15 @@ def test_integers_on_cuda(name, dtype):
     assert (actual.cpu().numpy() == expected.numpy()).all()
 
 
+def test_integers_are_added_and_counted():
+    x = kg.tensor(np.arange(-3, 9).reshape(3, 4), device="cuda")
+    assert ((x + 1) * x - x).cpu().numpy().tolist() == (np.arange(-3, 9) ** 2).reshape(3, 4).tolist()
+    assert (x > 0).sum().item() == 8
+    assert (-x).sum(0).cpu().numpy().tolist() == [-3, -6, -9, -12]
+    assert (x != 0).all(1).cpu().numpy().tolist() == [False, True, True]
+    assert bool((x == 8).any())
+
+
 DTYPES = ["float32", "float64", "int64", "int32", "int8", "uint8", "bool"]
 
 
@@ -160,6 +169,7 @@ def signatures(backend):
                 step(make_optimizer, "cuda", dtype)
     for name in LOGIC:
         getattr(ops, name)(*integer_pair("int64", "cuda"))
+    test_integers_are_added_and_counted()
     for target in DTYPES:
         cast("int64", target, "cuda")
         cast("float32", target, "cuda")

@@ -25,9 +25,9 @@ class Kernel(NamedTuple):
 
 TABLE = [
     # ---- elementwise ----
-    Kernel("add_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
-    Kernel("sub_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
-    Kernel("mul_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
+    Kernel("add_forward", "elementwise", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64", "int32", "int8", "uint8")),
+    Kernel("sub_forward", "elementwise", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64", "int32", "int8", "uint8")),
+    Kernel("mul_forward", "elementwise", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64", "int32", "int8", "uint8")),
     Kernel("div_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("div_backward_y", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("pow_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS, ns=1.5),
@@ -109,7 +109,7 @@ TABLE = [
     Kernel("erfc_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("abs_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("abs_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
-    Kernel("neg_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
+    Kernel("neg_forward", "elementwise", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64", "int32", "int8", "uint8")),
     Kernel("neg_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("sign_forward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("sign_backward", "elementwise", simd=F32, jit=FLOATS, cuda=FLOATS),
@@ -181,11 +181,11 @@ TABLE = [
     Kernel("gelu_tanh_forward", "activations", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.8),
     Kernel("gelu_tanh_backward", "activations", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.8),
     # ---- reduction ----
-    Kernel("sum_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
+    Kernel("sum_forward", "reduction", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64"), whole=True),
     Kernel("sum_backward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("mean_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("mean_backward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
-    Kernel("prod_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
+    Kernel("prod_forward", "reduction", simd=F32, jit=FLOATS, cuda=(*FLOATS, "int64"), whole=True),
     Kernel("prod_backward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("amax_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("amin_forward", "reduction", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
@@ -208,10 +208,10 @@ TABLE = [
     Kernel("any_forward", "reduction", cuda=(*FLOATS, *INTS)),
     Kernel("all_forward", "reduction", cuda=(*FLOATS, *INTS)),
     # ---- softmax ----
-    Kernel("softmax_forward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
-    Kernel("softmax_backward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
-    Kernel("log_softmax_forward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
-    Kernel("log_softmax_backward", "softmax", simd=F32, jit=FLOATS, ns=0.5),
+    Kernel("softmax_forward", "softmax", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.5),
+    Kernel("softmax_backward", "softmax", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.5),
+    Kernel("log_softmax_forward", "softmax", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.5),
+    Kernel("log_softmax_backward", "softmax", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.5),
     # ---- normalization ----
     Kernel("layer_norm_forward", "normalization", simd=F32, jit=FLOATS),
     Kernel("layer_norm_backward", "normalization", simd=F32, jit=FLOATS, whole=True),

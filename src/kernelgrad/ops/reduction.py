@@ -87,6 +87,8 @@ def reduce(name, x, dim, keepdim, dtype=None):
     check_tensor(name, x)
     if x.dtype is bfloat16 and dtype is None:
         return through_float32(lambda wide: reduce(name, wide, dim, keepdim), x)
+    if x.is_cuda and dtype is int64:
+        x = to_dtype(x, int64)  # kernels there count in the dtype that they read
     return REDUCTIONS[name](x, read_dims(name, dim, x.ndim), keepdim, dtype or x.dtype)
 
 
