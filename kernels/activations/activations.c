@@ -39,11 +39,11 @@ VEC_INLINE vec_f32 ramp(vec_f32 x) { return vec_min(vec_set(6.0f), vec_max(ZERO,
 MAP1(hardsigmoid_forward, NONE, vec_div(ramp(x), vec_set(6.0f)))
 MAP2(hardsigmoid_backward, THREE, vec_select(INSIDE(x), vec_div(g, vec_set(6.0f)), ZERO))
 
-/* x min(max(x + 3, 0), 6) / 6, slope 0 below -3, x / 3 + 1/2 up to 3, 1 above */
+/* x min(max(x + 3, 0), 6) / 6, slope 0 up to -3, x / 3 + 1/2 up to 3, 1 from there */
 MAP1(hardswish_forward, THREE; (void)hi, vec_mul(vec_max(lo, x), vec_div(ramp(x), vec_set(6.0f))))
 VEC_INLINE vec_f32 hardswish_slope(vec_f32 x, vec_f32 g, vec_f32 lo, vec_f32 hi) {
     vec_f32 middle = vec_mul(g, vec_add(vec_div(x, hi), vec_set(0.5f)));
-    return vec_select(vec_lt(x, lo), ZERO, vec_select(vec_le(x, hi), middle, g));
+    return vec_select(vec_le(x, lo), ZERO, vec_select(vec_ge(x, hi), g, middle));
 }
 MAP2(hardswish_backward, THREE, hardswish_slope(x, g, lo, hi))
 
@@ -67,7 +67,7 @@ VEC_INLINE vec_f32 elu(vec_f32 x, vec_f32 scale, vec_f32 factor, vec_f32 over_wi
 }
 VEC_INLINE vec_f32 elu_slope(vec_f32 x, vec_f32 g, vec_f32 scale, vec_f32 factor, vec_f32 over_width) {
     vec_f32 below = vec_mul(vec_mul(g, factor), vec_exp(vec_mul(x, over_width)));
-    return vec_select(vec_le(x, ZERO), below, vec_mul(g, scale));
+    return vec_select(vec_gt(x, ZERO), vec_mul(g, scale), below);
 }
 #define ALPHA const vec_f32 alpha = SCALAR(0)
 MAP1(elu_forward, ALPHA, elu(x, ONE, alpha, ONE))
@@ -104,7 +104,7 @@ MAP1(tanhshrink_forward, NONE, tanhshrink(x))
 MAP2(tanhshrink_backward, NONE, vec_mul(g, square(vec_tanh(x))))
 
 /* log(1 / (1 + e^-x)) = -log(1 + e^-x), slope 1 - s */
-MAP1(logsigmoid_forward, NONE, vec_neg(vec_softplus(vec_neg(x))))
+MAP1(logsigmoid_forward, NONE, vec_sub(ZERO, vec_softplus(vec_neg(x))))
 MAP2(logsigmoid_backward, NONE, vec_mul(g, vec_sigmoid(vec_neg(x))))
 
 /* log(1 + e^(beta x)) / beta, or x where beta x > threshold; slope sigmoid(beta x) */

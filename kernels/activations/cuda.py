@@ -125,7 +125,7 @@ def hardswish_forward(x, out, n):
 def hardswish_backward(x, grad_out, grad_x, n):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        grad_x[i] = T(0) if v < T(-3) else grad_out[i] * (v / T(3) + T(0.5)) if v <= T(3) else grad_out[i]
+        grad_x[i] = T(0) if v <= T(-3) else grad_out[i] if v >= T(3) else grad_out[i] * (v / T(3) + T(0.5))
 
 
 def hardshrink_forward(x, out, n, lambd):
@@ -167,7 +167,7 @@ def elu_backward(x, grad_out, grad_x, n, alpha):
     alpha = T(alpha)
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        grad_x[i] = grad_out[i] * alpha * math.exp(v) if v <= T(0) else grad_out[i]
+        grad_x[i] = grad_out[i] if v > T(0) else grad_out[i] * alpha * math.exp(v)
 
 
 def celu_forward(x, out, n, alpha):
@@ -181,7 +181,7 @@ def celu_backward(x, grad_out, grad_x, n, alpha):
     alpha = T(alpha)
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        grad_x[i] = grad_out[i] * math.exp(v / alpha) if v <= T(0) else grad_out[i]
+        grad_x[i] = grad_out[i] if v > T(0) else grad_out[i] * math.exp(v / alpha)
 
 
 def selu_forward(x, out, n):
@@ -193,7 +193,7 @@ def selu_forward(x, out, n):
 def selu_backward(x, grad_out, grad_x, n):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         v = x[i]
-        grad_x[i] = grad_out[i] * T(SCALE_ALPHA) * math.exp(v) if v <= T(0) else grad_out[i] * T(SCALE)
+        grad_x[i] = grad_out[i] * T(SCALE) if v > T(0) else grad_out[i] * T(SCALE_ALPHA) * math.exp(v)
 
 
 def sigmoid_forward(x, out, n):
@@ -232,7 +232,7 @@ def tanhshrink_backward(x, grad_out, grad_x, n):
 
 def logsigmoid_forward(x, out, n):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        out[i] = -_softplus(-x[i])
+        out[i] = T(0) - _softplus(-x[i])
 
 
 def logsigmoid_backward(x, grad_out, grad_x, n):

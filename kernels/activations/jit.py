@@ -135,7 +135,7 @@ def hardswish_forward(x, out, n, start, stop):
 def hardswish_backward(x, grad_out, grad_x, n, start, stop):
     for i in range(start, stop):
         v = x[i]
-        grad_x[i] = 0 if v < -3 else grad_out[i] * (v / 3 + 0.5) if v <= 3 else grad_out[i]
+        grad_x[i] = 0 if v <= -3 else grad_out[i] if v >= 3 else grad_out[i] * (v / 3 + 0.5)
 
 
 def hardshrink_forward(x, out, n, lambd, start, stop):
@@ -171,7 +171,7 @@ def elu_forward(x, out, n, alpha, start, stop):
 def elu_backward(x, grad_out, grad_x, n, alpha, start, stop):
     for i in range(start, stop):
         v = x[i]
-        grad_x[i] = grad_out[i] * alpha * np.exp(v) if v <= 0 else grad_out[i]
+        grad_x[i] = grad_out[i] if v > 0 else grad_out[i] * alpha * np.exp(v)
 
 
 def celu_forward(x, out, n, alpha, start, stop):
@@ -183,7 +183,7 @@ def celu_forward(x, out, n, alpha, start, stop):
 def celu_backward(x, grad_out, grad_x, n, alpha, start, stop):
     for i in range(start, stop):
         v = x[i]
-        grad_x[i] = grad_out[i] * np.exp(v / alpha) if v <= 0 else grad_out[i]
+        grad_x[i] = grad_out[i] if v > 0 else grad_out[i] * np.exp(v / alpha)
 
 
 def selu_forward(x, out, n, start, stop):
@@ -195,7 +195,7 @@ def selu_forward(x, out, n, start, stop):
 def selu_backward(x, grad_out, grad_x, n, start, stop):
     for i in range(start, stop):
         v = x[i]
-        grad_x[i] = grad_out[i] * SCALE_ALPHA * np.exp(v) if v <= 0 else grad_out[i] * SCALE
+        grad_x[i] = grad_out[i] * SCALE if v > 0 else grad_out[i] * SCALE_ALPHA * np.exp(v)
 
 
 def sigmoid_forward(x, out, n, start, stop):
@@ -237,7 +237,7 @@ def tanhshrink_backward(x, grad_out, grad_x, n, start, stop):
 def logsigmoid_forward(x, out, n, start, stop):
     for i in range(start, stop):
         v = x[i]
-        out[i] = -softplus(-v)
+        out[i] = 0 - softplus(-v)
 
 
 def logsigmoid_backward(x, grad_out, grad_x, n, start, stop):

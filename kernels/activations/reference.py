@@ -73,7 +73,7 @@ def hardswish_forward(x, out):
 
 
 def hardswish_backward(x, grad_out, grad_x):
-    grad_x[...] = np.where(x < -3, 0, np.where(x <= 3, grad_out * (x / 3 + 0.5), grad_out))
+    grad_x[...] = np.where(x <= -3, 0, np.where(x >= 3, grad_out, grad_out * (x / 3 + 0.5)))
 
 
 def hardshrink_forward(x, out, lambd):
@@ -97,7 +97,7 @@ def elu_forward(x, out, alpha):
 
 
 def elu_backward(x, grad_out, grad_x, alpha):
-    grad_x[...] = np.where(x <= 0, grad_out * alpha * np.exp(x), grad_out)
+    grad_x[...] = np.where(x > 0, grad_out, grad_out * alpha * np.exp(x))
 
 
 def celu_forward(x, out, alpha):
@@ -105,7 +105,7 @@ def celu_forward(x, out, alpha):
 
 
 def celu_backward(x, grad_out, grad_x, alpha):
-    grad_x[...] = np.where(x <= 0, grad_out * np.exp(x / alpha), grad_out)
+    grad_x[...] = np.where(x > 0, grad_out, grad_out * np.exp(x / alpha))
 
 
 def selu_forward(x, out):
@@ -113,7 +113,7 @@ def selu_forward(x, out):
 
 
 def selu_backward(x, grad_out, grad_x):
-    grad_x[...] = SELU_SCALE * np.where(x <= 0, grad_out * SELU_ALPHA * np.exp(x), grad_out)
+    grad_x[...] = SELU_SCALE * np.where(x > 0, grad_out, grad_out * SELU_ALPHA * np.exp(x))
 
 
 def sigmoid_forward(x, out):
@@ -141,7 +141,7 @@ def tanhshrink_backward(x, grad_out, grad_x):
 
 
 def logsigmoid_forward(x, out):
-    out[...] = -np.logaddexp(0, -x)
+    out[...] = 0 - np.logaddexp(0, -x)
 
 
 def logsigmoid_backward(x, grad_out, grad_x):
