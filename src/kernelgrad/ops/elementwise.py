@@ -307,9 +307,9 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether all elements are close: a Python bool."""
-    return bool(core.as_numpy(isclose(input, other, rtol, atol, equal_nan)).all())
+    return bool(core.as_numpy(core.move(isclose(input, other, rtol, atol, equal_nan), "cpu")).all())
 
 
 def equal(input, other):
     """Whether two tensors have the same shape and the same elements: a Python bool."""
-    return input.shape == other.shape and bool(core.as_numpy(eq(input, other)).all())
+    return input.shape == other.shape and bool(core.as_numpy(core.move(eq(input, other), "cpu")).all())

@@ -184,10 +184,15 @@ class Cuda:
 
 
 class _Atomic:
-    """``cuda.atomic``: each returns the old value. One thread runs at a time, so plain updates are atomic."""
+    """``cuda.atomic``: each returns the old value. One thread runs at a time, so plain updates are atomic.
+
+    On shared memory alone: numba-cuda compiles no atomic through a pointer, whose view here lies on foreign memory.
+    """
 
     @staticmethod
     def _update(array: np.ndarray, index: Any, combine: Callable[[Any], Any]) -> Any:
+        if array.base is not None and not isinstance(array.base, np.ndarray):
+            raise SimulatorError("cuda.atomic works on shared memory, not through the pointers a kernel is given")
         old = array[index]
         array[index] = combine(old)
         return old
