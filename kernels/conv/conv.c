@@ -19,21 +19,20 @@ static conv_shape shape_of(const int64_t *z) {
                         .method = z[17]};
 }
 
-/* Winograd pays for 3x3, stride 1, 16 channels and more, unless the tiles of 4x4 outputs hang over the image too far.
+/* Winograd pays for 3x3, stride 1, 16 channels and more, unless its tiles of 4x4 results hang over the image too far.
  * This may depend on the shape of one image, not on their number: a sample has the same bits alone and in a batch. */
-static int winograd_fits(const conv_shape *s) {
-    int64_t outputs = s->OH * s->OW, covered = 16 * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+static int winograd_fits(const conv_shape *s, int64_t height, int64_t width) {
     return s->method != CONV_DIRECT && s->kh == 3 && s->kw == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
            s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 && s->C >= 16 && s->K >= 16 &&
-           outputs * 20 >= covered * 7;
+           height * width * 20 >= 16 * ceil_div(height, 4) * ceil_div(width, 4) * 7;
 }
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
 /* In backward the number of tiles counts too: each call transforms the weights, or their gradient, anew. */
-static int winograd_pays(const conv_shape *s) {
-    int64_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
-    return winograd_fits(s) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
+static int winograd_pays(const conv_shape *s, int64_t height, int64_t width) {
+    int64_t tiles = s->N * ceil_div(height, 4) * ceil_div(width, 4);
+    return winograd_fits(s, height, width) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
 }
 
 /* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c]
@@ -44,7 +43,7 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     float *out = arrays[3];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    if (winograd_fits(&s))
+    if (winograd_fits(&s, s.OH, s.OW))
         KG_NAME(conv_winograd_forward)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
@@ -60,7 +59,7 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
     float *grad_x = arrays[2];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    if (winograd_pays(&s))
+    if (winograd_pays(&s, s.H, s.W))
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
@@ -78,7 +77,7 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     conv_shape s = shape_of(sizes);
     s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
-    if (winograd_pays(&s))
+    if (winograd_pays(&s, s.OH, s.OW))
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight);
@@ -94,7 +93,7 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
     float *out = arrays[3];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    if (winograd_fits(&s))
+    if (winograd_fits(&s, s.H, s.W))
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);

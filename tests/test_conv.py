@@ -1,0 +1,115 @@
+"""What is special to convolution and pooling: kernels that run, rounding, memory layout, a sample alone or in a batch."""
+
+import numpy as np
+import pytest
+
+import kernelgrad as kg
+from kernelgrad import core, ops
+from kernelgrad.nn import functional as F
+
+# input, weight, options: Winograd, implicit GEMM by bands and by gathering, 1x1, depthwise, grouped
+SHAPES = [
+    ((5, 32, 9, 10), (20, 32, 3, 3), {"padding": 1}),
+    ((5, 3, 28, 28), (16, 3, 3, 3), {"padding": 1}),
+    ((5, 200, 9, 9), (40, 200, 3, 3), {"stride": 2}),
+    ((5, 64, 6, 6), (70, 64, 1, 1), {}),
+    ((5, 24, 9, 9), (24, 1, 3, 3), {"padding": 1, "groups": 24}),
+    ((5, 16, 9, 9), (32, 4, 3, 3), {"padding": 1, "groups": 4}),
+]
+
+
+def random_tensors(*shapes):
+    rng = np.random.default_rng(0)
+    return [kg.tensor(rng.standard_normal(s).astype("float32") / (s[1] if len(s) > 1 else 1) ** 0.5) for s in shapes]
+
+
+@pytest.fixture
+def high_precision():
+    ops.set_conv_precision("high")
+    yield
+    ops.set_conv_precision("default")
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "options"), SHAPES)
+def test_a_sample_has_the_same_bits_alone_and_in_a_batch(x_shape, weight_shape, options):
+    x, weight, bias = random_tensors(x_shape, weight_shape, weight_shape[:1])
+    batch = ops.conv2d(x, weight, bias, **options).numpy()
+    for i in range(x_shape[0]):
+        alone = ops.conv2d(kg.tensor(x.numpy()[i : i + 1]), weight, bias, **options).numpy()
+        assert np.array_equal(alone[0], batch[i])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("channels", [16, 64, 512])
+def test_rounding_error_of_winograd(channels, relu):
+    """Relative L2 error at most 5e-6, the worst element at most 4e-5 of the output's rms, in all three passes."""
+    x, weight = random_tensors((2, channels, 9, 10), (channels, channels, 3, 3))
+    x = kg.tensor(np.maximum(x.numpy(), 0)) if relu else x
+    grad_out = np.random.default_rng(1).standard_normal((2, channels, 9, 10))
+    results = []
+    for dtype in ("float32", "float64"):
+        inputs = [kg.tensor(a.numpy().astype(dtype)).requires_grad_() for a in (x, weight)]
+        with core.use_backend("auto" if dtype == "float32" else "reference"):
+            out = ops.conv2d(*inputs, padding=1)
+            out.backward(kg.tensor(grad_out.astype(dtype)))
+        results.append([out.detach().numpy(), *(a.grad.numpy() for a in inputs)])
+    for actual, expected in zip(*results, strict=True):
+        error, rms = actual - expected, np.sqrt(np.mean(expected**2))
+        assert np.sqrt(np.mean(error**2)) <= 5e-6 * rms
+        assert np.abs(error).max() <= 4e-5 * rms
+
+
+def test_high_precision_is_a_plain_sum(high_precision):
+    x, weight = random_tensors((1, 64, 8, 8), (64, 64, 3, 3))
+    assert ops.get_conv_precision() == "high"
+    expected = ops.conv2d(
+        kg.tensor(x.numpy().astype("float64")), kg.tensor(weight.numpy().astype("float64")), padding=1
+    )
+    error = ops.conv2d(x, weight, padding=1).numpy() - expected.numpy()
+    assert np.sqrt(np.mean(error**2)) <= 4e-7 * np.sqrt(np.mean(expected.numpy() ** 2))
+
+
+def test_conv_precision_must_be_known():
+    with pytest.raises(ValueError, match="expected 'default' or 'high', got 'low'"):
+        ops.set_conv_precision("low")
+
+
+def kernels_of(function):
+    ran = []
+    before = core.set_observer(lambda k, arrays, which: ran.append(k.name))
+    try:
+        function()
+    finally:
+        core.set_observer(before)
+    return ran
+
+
+@pytest.mark.parametrize(("wanted", "kernel"), [(0, "conv2d_backward_data"), (1, "conv2d_backward_weight")])
+def test_backward_runs_only_what_is_wanted(wanted, kernel):
+    inputs = random_tensors((2, 3, 8, 8), (4, 3, 3, 3))
+    inputs[wanted].requires_grad_()
+    out = ops.conv2d(*inputs)
+    ran = kernels_of(lambda: out.backward(kg.ones(*out.shape)))
+    assert {name for name in ran if name.startswith("conv2d")} == {kernel}
+
+
+def test_memory_stays_nhwc_from_the_first_convolution_on():
+    x, w1, w2 = random_tensors((2, 3, 12, 12), (8, 3, 3, 3), (8, 8, 3, 3))
+    out = F.max_pool2d(F.relu(ops.conv2d(x, w1)), 2)
+    assert x.is_contiguous()
+    assert out.is_channels_last()
+    ran = kernels_of(lambda: ops.conv2d(out, w2))
+    assert ran == ["conv2d_forward"]  # and no conversion before it
+
+
+def test_max_pool_prefers_nan_and_the_first_of_equals():
+    x = kg.tensor([[[[1.0, 1.0, 0.0, float("nan")], [1.0, 0.0, 2.0, 3.0]]]])
+    out, indices = F.max_pool2d(x, 2, return_indices=True)
+    assert out.numpy()[0, 0, 0, 0] == 1
+    assert np.isnan(out.numpy()[0, 0, 0, 1])
+    assert indices.numpy().ravel().tolist() == [0, 3]
+
+
+def test_three_dimensions_are_not_supported():
+    with pytest.raises(NotImplementedError, match="one and two dimensions only"):
+        ops.conv3d(kg.ones(1, 1, 4, 4, 4), kg.ones(1, 1, 2, 2, 2))
