@@ -27,7 +27,9 @@ def _op(name, saves, formula, scalars=(), notes="", reference="", integers="rais
         formula=formula,
         scalars=described,
         kept="the result" if saves == OUTPUT else "`input`",
-        but="" if integers == "raise" else ": never, " + {"keep": "they keep it", "float": "they become float"}[integers],
+        but=""
+        if integers == "raise"
+        else ": never, " + {"keep": "they keep it", "float": "they become float"}[integers],
         reference=source,
     )
     return Unary(name, saves=saves, scalars=scalars, integers=integers, doc=doc)
