@@ -1,4 +1,4 @@
-"""What is special to convolution and pooling: kernels that run, rounding, memory layout, a sample alone or in a batch."""
+"""What is special to convolution and pooling: kernels that run, rounding, layout, a sample alone or in a batch."""
 
 import numpy as np
 import pytest

@@ -48,15 +48,23 @@ static void transform_output(float *to, int64_t rows, int64_t columns, int64_t r
 static void transform_weights(void *context, int64_t chunk) {
     const winograd *z = context;
     int64_t parts = ceil_div(z->in, 16), panel = chunk / parts, first = chunk % parts * 16;
-    for (int64_t i = first; i < least(first + 16, z->in); i++)
-        for (int64_t half = 0; half < PANEL; half += VEC_LANES) {
-            int64_t o = panel * PANEL + half, lanes = least(VEC_LANES, z->out - o), step = z->rotate ? -1 : 1;
-            const float *w = z->weight + o * z->weight_out + i * z->weight_in + (z->rotate ? 8 : 0);
-            float g[9][VEC_LANES];
+    int64_t end = least(first + 16, z->in);
+    for (int64_t half = 0; half < PANEL; half += VEC_LANES) {
+        int64_t o = panel * PANEL + half, lanes = least(VEC_LANES, z->out - o), step = z->rotate ? -1 : 1;
+        const float *w = z->weight + o * z->weight_out + first * z->weight_in;
+        int64_t next_lane = z->weight_out, next_input = z->weight_in;
+        float rows[VEC_LANES][16 * 9], g[9][VEC_LANES];
+        if (next_input == 9) { /* each lane's weights lie together, but lanes far apart: bring them into L1 */
+            for (int64_t lane = 0; lane < lanes; lane++)
+                memcpy(rows[lane], w + lane * next_lane, sizeof(float) * 9 * (end - first));
+            w = rows[0], next_lane = 16 * 9;
+        }
+        if (lanes < VEC_LANES) memset(g, 0, sizeof g);
+        for (int64_t i = first; i < end; i++, w += next_input) {
             vec_f32 t[18], r[6];
-            if (lanes < VEC_LANES) memset(g, 0, sizeof g);
-            for (int64_t lane = 0; lane < lanes; lane++, w += z->weight_out) UNROLL
-            for (int tap = 0; tap < 9; tap++) g[tap][lane] = w[tap * step];
+            const float *from = w + (z->rotate ? 8 : 0);
+            for (int64_t lane = 0; lane < lanes; lane++, from += next_lane) UNROLL
+            for (int tap = 0; tap < 9; tap++) g[tap][lane] = from[tap * step];
             UNROLL
             for (int j = 0; j < 3; j++)
                 winograd_weight(vec_loadu(g[j]), vec_loadu(g[3 + j]), vec_loadu(g[6 + j]), t + j, 3);
@@ -68,6 +76,7 @@ static void transform_weights(void *context, int64_t chunk) {
                     vec_storeu(z->u + (6 * q + j) * z->u_point + (panel * z->in + i) * PANEL + half, r[j]);
             }
         }
+    }
 }
 
 /* Chunk: a block of tiles. */
