@@ -24,7 +24,8 @@ from kernelgrad.core import (
     zeros,
 )
 from kernelgrad.core import contiguous as plain_contiguous
-from kernelgrad.core.views import cat, contiguous, expand, narrow, normalize_dim, permute, reshape
+from kernelgrad.core.joining import cat
+from kernelgrad.core.views import contiguous, expand, narrow, normalize_dim, permute, reshape
 
 __all__ = [
     "diag",

@@ -1,7 +1,8 @@
 """Shape: views, splitting, joining, repeating.
 
 Views share memory (and its version) with their input; gradients flow through them. The plain ones are compiled
-(core/views.pyx) and only named here. Where strides cannot say what is asked, `reshape` copies and `view` raises.
+(core/views.pyx, core/joining.pyx) and only named here. Where strides cannot say what is asked, `reshape` copies and
+`view` raises.
 """
 
 import math
@@ -10,8 +11,8 @@ import operator
 import numpy as np
 
 from kernelgrad.core import Array, Function, as_strided, copy_, empty, fill_, from_numpy, zeros
+from kernelgrad.core.joining import cat, split_sizes, stack, unbind
 from kernelgrad.core.views import (
-    cat,
     channels_last,
     contiguous,
     expand,
@@ -22,11 +23,8 @@ from kernelgrad.core.views import (
     permute,
     reshape,
     select,
-    split_sizes,
     squeeze,
-    stack,
     transpose,
-    unbind,
     unsqueeze,
     view,
 )
