@@ -3,8 +3,8 @@
     kernelgrad bench --only "bench_training_step or bench_call or bench_import" --peers torch --seconds 2 --out results
     python benchmarks/readme_table.py results/rows.json --write
 
-Without --write the table is printed. Run it on a machine that does nothing else: `kernelgrad info` before and after should
-report the same peak.
+Without --write the table is printed. Run it on a machine that does nothing else: `kernelgrad info` before and after
+should report the same peak.
 """
 
 from __future__ import annotations

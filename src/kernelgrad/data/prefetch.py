@@ -26,7 +26,13 @@ def prefetch(
     return threaded(jobs, workers, factor, timeout, start)
 
 
-def threaded(jobs, workers, factor, timeout, start):
+def threaded(
+    jobs: Iterator[Callable[[], Any]],
+    workers: int,
+    factor: int,
+    timeout: float,
+    start: Callable[[int], None] | None,
+) -> Iterator[Any]:
     numbers = itertools.count()
     pool = concurrent.futures.ThreadPoolExecutor(
         workers, "kernelgrad-loader", initializer=None if start is None else lambda: start(next(numbers))
