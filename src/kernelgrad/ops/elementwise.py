@@ -301,8 +301,8 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """True where ``|input - other| <= atol + rtol * |other|``."""
     import numpy as np
 
-    close = np.isclose(core.as_numpy(input), core.as_numpy(other), rtol, atol, equal_nan)
-    return core.from_numpy(np.asarray(close))
+    a, b = (core.as_numpy(core.move(x, "cpu")) for x in (input, other))
+    return core.move(core.from_numpy(np.asarray(np.isclose(a, b, rtol, atol, equal_nan))), input.device)
 
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
