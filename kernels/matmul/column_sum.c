@@ -3,7 +3,7 @@
 #include "runtime/scratch.h"
 #include "vec/vec.h"
 
-#define ROWS 512     /* summed one after the other; blocks of them are then added in order. Depends on no thread count. */
+#define ROWS 512 /* summed one after the other; blocks of them are then added in order. Depends on no thread count. */
 #define COLUMNS 1024 /* accumulators stay in L1 */
 
 struct sums {
@@ -44,8 +44,7 @@ static void column_sum(void *const *arrays, const int64_t *sizes, const double *
     if (blocks == 1) return;
     for (int64_t j = 0; j < s.columns; j += VEC_LANES) {
         vec_f32 sum = vec_load(s.out + j, s.columns - j);
-        for (int64_t b = 1; b < blocks; b++)
-            sum = vec_add(sum, vec_load(s.out + b * s.columns + j, s.columns - j));
+        for (int64_t b = 1; b < blocks; b++) sum = vec_add(sum, vec_load(s.out + b * s.columns + j, s.columns - j));
         vec_store(out + j, sum, s.columns - j);
     }
 }

@@ -154,7 +154,7 @@ static void multiply(const gemm_args *g) {
 
 /* ---- A row times a row-major B larger than the cache: p outside, so that B is read as it lies ---- */
 
-#define STREAM_COLUMNS 1024 /* accumulators of a row stay in L1, and each row of B is read for a page at a time */
+#define STREAM_COLUMNS 4096 /* accumulators of a row stay in L1, and each row of B is read for a page at a time */
 
 struct stream {
     const gemm_args *g;
@@ -170,7 +170,7 @@ static void stream_chunk(void *context, int64_t chunk) {
     for (int64_t i = 0; i < g->m; i++) {
         const real *a = (const real *)g->a + i * g->a_row + t->p0 * g->a_col;
         const real *b = (const real *)g->b + t->p0 * ld + first;
-        memset(acc, 0, sizeof acc);
+        memset(acc, 0, (size_t)at_most(n + LANES, STREAM_COLUMNS) * sizeof *acc);
         for (p = 0; p + 4 <= t->kc; p += 4, a += 4 * g->a_col, b += 4 * ld) {
             const real_vec x0 = real_set(a[0]), x1 = real_set(a[g->a_col]), x2 = real_set(a[2 * g->a_col]);
             const real_vec x3 = real_set(a[3 * g->a_col]);
@@ -191,6 +191,7 @@ static void stream_chunk(void *context, int64_t chunk) {
 static void multiply_stream(const gemm_args *g) {
     const int64_t kc = block_rows(g->k), blocks = ceil_div(g->k, kc);
     struct stream t = {.g = g, .columns = STREAM_COLUMNS};
+    if (kg_threads() > 1) t.columns = at_most(STREAM_COLUMNS, ceil_div(ceil_div(g->n, 4 * kg_threads()), 256) * 256);
     double us = (double)g->n * (double)kc * (double)g->m * sizeof(real) / 20e3;
     for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
         t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
@@ -199,42 +200,37 @@ static void multiply_stream(const gemm_args *g) {
     }
 }
 
-/* ---- A few rows times a transposed B: each block of B is turned in registers and used at once, not packed ---- */
+/* ---- A row times a transposed B: each block of B is turned in registers and used at once, not packed ---- */
 
-#define FEW_ROWS 3
 #define LINE 16 /* a cache line of float32, used up while it is there */
 
 static void turn_chunk(void *context, int64_t chunk) {
     const struct block *t = context;
     const gemm_args *g = t->g;
-    const int64_t m = g->m;
     real turned[LINE * PANEL];
     for (int64_t j = part(t->panels, t->column_chunks, chunk); j < part(t->panels, t->column_chunks, chunk + 1); j++) {
-        real acc[FEW_ROWS * PANEL] = {0};
+        real acc[PANEL] = {0};
         const real *a = (const real *)g->a + t->p0 * g->a_col;
         const real *b = (const real *)g->b + t->p0 + j * PANEL * g->b_col;
         int64_t columns = at_most(g->n - j * PANEL, PANEL);
-        for (int64_t p = 0; p < t->kc; p += LINE) {
+        for (int64_t p = 0; p < t->kc; p += LINE, a += LINE * g->a_col) {
             int64_t count = at_most(t->kc - p, LINE);
             for (int64_t r = 0; r < columns; r += REAL_BLOCK)
                 for (int64_t q = 0; q < count; q += REAL_BLOCK)
                     real_transpose(b + r * g->b_col + p + q, g->b_col, columns - r, count - q, turned + q * PANEL + r,
                                    PANEL);
-            for (int64_t i = 0; i < m; i++) {
-                const real *x = a + i * g->a_row + p * g->a_col;
-                UNROLL
-                for (int64_t r = 0; r < PANEL; r += 2 * LANES) { /* of columns that are missing nothing is stored */
-                    real_vec v = real_loadu(acc + i * PANEL + r), w = real_loadu(acc + i * PANEL + r + LANES);
-                    for (int64_t q = 0; q < count; q++) {
-                        const real_vec xq = real_set(x[q * g->a_col]);
-                        v = real_fma(xq, real_loadu(turned + q * PANEL + r), v);
-                        w = real_fma(xq, real_loadu(turned + q * PANEL + r + LANES), w);
-                    }
-                    real_storeu(acc + i * PANEL + r, v), real_storeu(acc + i * PANEL + r + LANES, w);
+            UNROLL
+            for (int64_t r = 0; r < PANEL; r += 2 * LANES) { /* of columns that are missing nothing is stored */
+                real_vec v = real_loadu(acc + r), w = real_loadu(acc + r + LANES);
+                for (int64_t q = 0; q < count; q++) {
+                    const real_vec x = real_set(a[q * g->a_col]);
+                    v = real_fma(x, real_loadu(turned + q * PANEL + r), v);
+                    w = real_fma(x, real_loadu(turned + q * PANEL + r + LANES), w);
                 }
+                real_storeu(acc + r, v), real_storeu(acc + r + LANES, w);
             }
         }
-        finish(&t->epilogue, acc, PANEL, m, j * PANEL, (real *)g->c + j * PANEL, g->c_row, columns);
+        finish(&t->epilogue, acc, PANEL, 1, j * PANEL, (real *)g->c + j * PANEL, g->c_row, columns);
     }
 }
 
@@ -264,7 +260,7 @@ static void product(gemm_args g) {
     }
     if (g.m <= 2 && g.b_col == 1 && !g.packed_b && g.n >= 512 && g.n * g.k > 262144)
         multiply_stream(&g);
-    else if (g.m <= FEW_ROWS && g.b_row == 1 && g.b_col != 1 && !g.packed_b)
+    else if (g.m == 1 && g.b_row == 1 && g.b_col != 1 && !g.packed_b)
         multiply_turned(&g);
     else
         multiply(&g);

@@ -19,12 +19,19 @@ typedef vec_f32 real_vec;
 
 VEC_INLINE real_vec real_activation(real_vec x, int activation) {
     switch (activation) {
-    case GEMM_RELU: return vec_max(vec_zero(), x); /* nan stays */
-    case GEMM_GELU_TANH: return vec_gelu_tanh(x);
-    case GEMM_GELU: return vec_gelu(x);
-    case GEMM_SILU: return vec_silu(x);
-    case GEMM_TANH: return vec_tanh(x);
-    case GEMM_SIGMOID: return vec_sigmoid(x);
-    default: return x;
+    case GEMM_RELU:
+        return vec_max(vec_zero(), x); /* nan stays */
+    case GEMM_GELU_TANH:
+        return vec_gelu_tanh(x);
+    case GEMM_GELU:
+        return vec_gelu(x);
+    case GEMM_SILU:
+        return vec_silu(x);
+    case GEMM_TANH:
+        return vec_tanh(x);
+    case GEMM_SIGMOID:
+        return vec_sigmoid(x);
+    default:
+        return x;
     }
 }

@@ -27,7 +27,7 @@ static int levels;
 static void run(int l, const struct problem *p) { level[l][0].run(p->arrays, p->sizes, p->scalars, 0, p->sizes[0]); }
 
 static float *noise(int64_t n, unsigned seed) {
-    float *x = malloc((size_t)n * sizeof *x + 64);
+    float *x = malloc((size_t)n * sizeof *x + 1);
     for (int64_t i = 0; i < n; i++) seed = seed * 1664525 + 1013904223, x[i] = (float)(int)seed / 2147483648.0f;
     return x;
 }
