@@ -229,12 +229,21 @@ cdef Array recorded_reshape(Array x, Array y):
     return y
 
 
+cdef object as_ints(tuple given):
+    """Several ints, or the one tuple, list or Size in their place."""
+    cdef object first
+    if len(given) == 1:
+        first = given[0]
+        if type(first) is tuple or (type(first) is not int and hasattr(first, "__len__")):
+            return first
+    return given
+
+
 def reshape(Array input not None, *shape):
     """The elements of `x`, in C order, under another shape (one size may be -1). A view of x's memory where strides allow
     it, a copy otherwise. RuntimeError if the sizes differ."""
     cdef Array x = input
-    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
-        shape = shape[0]
+    shape = as_ints(shape)
     cdef int64_t dims[8]
     cdef int nd = read_sizes(x, shape, dims)
     if x.layout & CONTIGUOUS:
@@ -246,8 +255,7 @@ def view(Array input not None, *shape):
     """As reshape, but RuntimeError where strides would demand a copy; a 4-d tensor in channels_last memory, which
     kernelgrad's layers make unasked, is copied all the same."""
     cdef Array x = input
-    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
-        shape = shape[0]
+    shape = as_ints(shape)
     cdef int64_t dims[8]
     cdef int64_t strides[8]
     if len(shape) == 1 and isinstance(shape[0], dtype):
@@ -305,8 +313,7 @@ def normalize_dim(int64_t dim, int nd):
 def permute(Array input not None, *dims):
     """A view with the dimensions in the given order."""
     cdef Array x = input
-    if len(dims) == 1 and type(dims[0]) is not int and hasattr(dims[0], "__len__"):   # one tuple in place of several ints
-        dims = dims[0]
+    dims = as_ints(dims)
     cdef Plan plan
     cdef int i, d, seen = 0
     if len(dims) != x.nd:
@@ -578,8 +585,7 @@ cdef class ExpandNode(Node):
 def expand(Array input not None, *shape):
     """A view that repeats dimensions of size 1 (and adds leading ones) without copying; -1 keeps a size."""
     cdef Array x = input
-    if len(shape) == 1 and type(shape[0]) is not int and hasattr(shape[0], "__len__"):   # one tuple in place of several ints
-        shape = shape[0]
+    shape = as_ints(shape)
     cdef int64_t dims[8]
     cdef int64_t strides[8]
     cdef int nd = len(shape), i, j

@@ -369,10 +369,10 @@ def pad(input, pad, mode="constant", value=None):
         if a == 0 and b == 0:
             continue
         if mode != "replicate" and max(a, b) > (n - 1 if mode == "reflect" else n):
+            bound = "less than" if mode == "reflect" else "less than or equal to"
             raise RuntimeError(
-                f"Padding size should be less than {'' if mode == 'reflect' else 'or equal to '}the input dimension for "
-                f"mode "
-                f"{mode!r}, but got: padding ({a}, {b}) at dimension {d} of input {list(input.shape)}"
+                f"Padding size should be {bound} the input dimension for mode {mode!r}, but got: padding ({a}, {b}) at "
+                f"dimension {d} of input {list(input.shape)}"
             )
         if n == 0:
             raise RuntimeError(f"pad: mode {mode!r} cannot pad dimension {d} of size 0")

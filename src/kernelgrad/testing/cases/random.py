@@ -60,7 +60,12 @@ CASES = [
             _fill("bernoulli", dtype, "bernoulli_fill", lambda x, g: x.bernoulli_(0.3, generator=g)),
         )
     ],
-    _fill("randint", "int64", "randint_fill", lambda x, g: ops.randint(-5, 2**33, tuple(x.shape), generator=g, device=x.device)),
+    _fill(
+        "randint",
+        "int64",
+        "randint_fill",
+        lambda x, g: ops.randint(-5, 2**33, tuple(x.shape), generator=g, device=x.device),
+    ),
     _fill("random_bits", "int64", "random_bits_fill", _bits),
     _fill("random_bits", "int32", "random_bits_fill", _bits),
 ]
