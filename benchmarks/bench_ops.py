@@ -49,6 +49,10 @@ def cost(case, shape, training):
     )
 
 
+def kwargs_of(case):
+    return case.kwargs[0] if case.bench_kwargs is None else case.bench_kwargs
+
+
 def arguments_of(case, shape):
     """The arguments, made once for all contenders of a task: drawing sixteen million numbers takes a while."""
     global last
@@ -61,7 +65,7 @@ last = ("", None, ())
 
 
 def contender(name, case, shape, training):
-    arguments, kwargs = arguments_of(case, shape), case.kwargs[0]
+    arguments, kwargs = arguments_of(case, shape), kwargs_of(case)
     if name == "numpy":
         function = numpy_call(case)
         return Contender(name, lambda: function(*arguments, **kwargs))

@@ -255,7 +255,8 @@ def as_table(found: dict[str, Any]) -> str:
         f"{roofs['gbytes_cached']:.0f} GB/s from L2 cache.",
         "",
         "Time is the median round. Share is that of the nearer roof; for bandwidth, of the cache or memory that holds",
-        "as much. `peer / ours` is the ratio of times: above 1 kernelgrad is faster.",
+        "as much. A convolution by Winograd's method does less than the operations counted, and may pass 100 %.",
+        "`peer / ours` is the ratio of times: above 1 kernelgrad is faster.",
     ]
     for suite in dict.fromkeys(row["suite"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["suite"] == suite]

@@ -162,5 +162,7 @@ def draw(
     chosen = int(np.flatnonzero(truth == 3)[0])
     with kg.no_grad():
         maps = first(data.test.tensors[0][chosen : chosen + 1].to(trainer.device)).to("cpu").numpy()[0]
+    if first.bias is not None:
+        maps = maps - first.bias.detach().to("cpu").numpy()[:, None, None]  # what the filter alone answers
     pictures.filters(paths[2], first.weight.detach().to("cpu").numpy(), images[chosen], maps)
     return paths

@@ -24,6 +24,7 @@ class OpCase:
     grad : positions of the arguments that get gradients; () for ops without
     kernels : names in the dispatch table whose twins this case exercises
     bench : shapes for the benchmark; `arrays_moved` and `flops(shape)` give its GB/s and GF/s
+    bench_kwargs : keyword arguments there; None: the first of `kwargs`
     errors : (function without arguments, exception type, regular expression of its message)
     tolerance : factor on the dtype's tolerance, for ops that amplify rounding
     exact_torch_dtype : PyTorch runs in float64 for comparison unless False
@@ -38,6 +39,7 @@ class OpCase:
     grad: tuple[int, ...] = (0,)
     kernels: tuple[str, ...] = ()
     bench: list = field(default_factory=list)
+    bench_kwargs: dict[str, Any] | None = None
     arrays_moved: int = 2
     flops: Callable | None = None
     errors: list = field(default_factory=list)

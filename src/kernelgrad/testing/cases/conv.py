@@ -134,6 +134,7 @@ CASES = [
         shapes=[((2, 18, 7, 9), (18, 1, 3, 3), True), ((1, 18, 5, 5), (18, 1, 5, 4), True)],
         kwargs=[{"padding": 1, "groups": 18}, {"stride": 2, "padding": 2, "groups": 18, "dilation": (1, 2)}],
         bench=[((16, 128, 56, 56), (128, 1, 3, 3), True)],
+        bench_kwargs={"padding": 1, "groups": 128},
     ),
     _case(
         "conv1d",
