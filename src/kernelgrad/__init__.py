@@ -47,7 +47,7 @@ def is_floating_point(input):
     return input.dtype.is_floating_point
 
 
-_LATER = {"save": "serialization", "load": "serialization", "Trainer": "training", "History": "training"}
+_LATER = {"save": "serialization", "load": "serialization", "Trainer": "training", "summary": "nn"}
 _MODULES = ("data", "nn", "optim", "serialization", "testing", "training", "utils")
 
 
