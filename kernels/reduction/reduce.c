@@ -3,7 +3,10 @@
 #include "runtime/pool.h"
 #include "runtime/scratch.h"
 
-enum { CHUNK = 16 * 1024 }; /* floats that one task takes at least, where it can */
+enum {
+    CHUNK = 16 * 1024, /* floats that one task takes at least, where it can */
+    WIDE = 512         /* floats of a row of columns from which on rows are read whole */
+};
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t at_least_1(int64_t a) { return a < 1 ? 1 : a; }
@@ -17,6 +20,7 @@ typedef struct {
     float (*merge)(const float *lanes, int64_t pieces);
     void (*columns)(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride,
                     int64_t width);
+    void (*wide)(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride, int64_t width);
     void (*merge_columns)(const float *x, float *out, int64_t n, int64_t stride, int64_t width);
 } reducer;
 
@@ -48,8 +52,12 @@ MERGER(min, TREE_MIN)
                                int64_t width) {                                                                       \
         tree_columns(kind, x, y, c, out, n, stride, width, TREE_ROWS);                                                \
     }                                                                                                                 \
-    static const reducer reducer_##name = {row_##name, piece_##name, merge_##merging, columns_##name,                 \
-                                           merge_columns_##merging};
+    static void wide_##name(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride,    \
+                            int64_t width) {                                                                          \
+        tree_wide_block(kind, x, y, c, out, n, stride, width);                                                        \
+    }                                                                                                                 \
+    static const reducer reducer_##name = {row_##name,     piece_##name, merge_##merging,                             \
+                                           columns_##name, wide_##name,  merge_columns_##merging};
 REDUCER(plain, TREE_SUM, sum)
 REDUCER(squares, TREE_SUM_SQUARES, sum)
 REDUCER(products, TREE_SUM_PRODUCTS, sum)
@@ -86,6 +94,7 @@ typedef struct {
     int64_t piece, pieces; /* floats of a row, or rows of columns, that a task takes; how many of them */
     int64_t group, groups; /* columns that a task takes; how many such groups */
     int64_t units;         /* rows, or (outer, group), that a task takes */
+    int wide;              /* rows of a group are read whole */
 } reduction;
 
 static void reduce_rows(void *context, int64_t chunk) {
@@ -106,8 +115,9 @@ static void reduce_column_group(const reduction *r, int64_t unit) {
     int64_t piece = unit % r->pieces, o = unit / r->pieces / r->groups, j = unit / r->pieces % r->groups * r->group;
     int64_t first = piece * r->piece, at = (o * r->n + first) * r->inner + j;
     float *out = r->pieces > 1 ? r->partial + (o * r->pieces + piece) * r->inner + j : r->out + o * r->inner + j;
-    r->with->columns(r->x + at, r->y + at, r->c ? r->c + o * r->inner + j : 0, out, smaller(r->piece, r->n - first),
-                     r->inner, smaller(r->group, r->inner - j));
+    const float *c = r->c ? r->c + o * r->inner + j : 0;
+    int64_t rows = smaller(r->piece, r->n - first), width = smaller(r->group, r->inner - j);
+    (r->wide ? r->with->wide : r->with->columns)(r->x + at, r->y + at, c, out, rows, r->inner, width);
 }
 
 static void reduce_columns(void *context, int64_t chunk) {
@@ -133,10 +143,12 @@ void reduce(tree_kind kind, const float *x, const float *y, const float *c, floa
         for (int64_t o = 0; o < outer; o++) out[o] = r.with->merge(r.partial + o * r.pieces * 16, r.pieces);
     } else {
         r.group = TREE_WIDTH * at_least_1(CHUNK / TREE_WIDTH / at_least_1(n));
+        r.piece = at_least_1(n);
+        r.wide = inner >= WIDE && n > TREE_ROWS; /* 64 columns at a time would touch a page for each row */
+        if (r.wide) r.group = TREE_WIDTH * ceil_div(smaller(inner, 8 * WIDE), TREE_WIDTH), r.piece = TREE_ROWS;
         r.groups = ceil_div(inner, r.group);
         int64_t width = smaller(r.group, inner);
-        r.piece = at_least_1(n);
-        if (outer * r.groups < 16 && n * width > 4 * CHUNK) /* few and long: cut the rows, too */
+        if (!r.wide && outer * r.groups < 16 && n * width > 4 * CHUNK) /* few and long: cut the rows, too */
             for (r.piece = TREE_ROWS; r.piece * width < CHUNK;) r.piece *= 2;
         r.pieces = at_least_1(ceil_div(n, r.piece));
         r.units = at_least_1(CHUNK / (r.piece * width));

@@ -214,11 +214,23 @@ VEC_INLINE void tree_columns(tree_kind kind, const float *x, const float *y, con
     }
 }
 
-/* How to merge what one kind left: sums by adding, products by multiplying. */
-VEC_INLINE tree_kind tree_merging(tree_kind kind) {
-    return kind == TREE_MAX || kind == TREE_MIN             ? kind
-           : kind == TREE_PROD || kind == TREE_PROD_NONZERO ? TREE_PROD
-                                                            : TREE_SUM;
+/* One block (at most TREE_ROWS rows) of many columns, read row by row as memory lies: out holds the sums on the way.
+ * The same order of additions, so the same bits, as a block of tree_columns. */
+VEC_INLINE void tree_wide_block(tree_kind kind, const float *x, const float *y, const float *c, float *out,
+                                int64_t rows, int64_t stride, int64_t width) {
+    for (int64_t j = 0; j < width; j++) out[j] = tree_identity(kind);
+    int64_t few =
+        width <= 1024 ? 1 : 4; /* short rows one after the other keep to one stream, long ones save passes over out */
+    for (int64_t r = 0; r < rows; r += few)
+        for (int64_t j = 0; j < width; j += VEC_LANES) {
+            int64_t rest = width - j;
+            vec_f32 acc = vec_load(out + j, rest), cv = c ? vec_load(c + j, rest) : vec_zero();
+            for (int64_t k = r; k < r + few && k < rows; k++) {
+                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + k * stride + j, rest) : cv;
+                acc = tree_accumulate(kind, acc, vec_load(x + k * stride + j, rest), second);
+            }
+            vec_store(out + j, acc, rest);
+        }
 }
 
 #endif
