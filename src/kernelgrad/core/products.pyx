@@ -1,132 +1,23 @@
 """Compiled callers of the matrix product: check, allocate, run, record.
 
-Rows     out = activation(x @ W + bias), x of any number of dimensions folded into rows: matmul with a matrix or vector, linear
-Batches  out = a @ b over broadcast batch dimensions
-Transposes are swaps of two strides; no pass copies one.
+out = activation(x @ W + bias), x of any number of dimensions folded into rows: matmul with a matrix or vector, linear.
+Batches of matrices are in batches.pyx. Transposes are swaps of two strides; no pass copies one.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (
-    Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOAT32, FLOAT64, MAX_DIMS, cast, contiguous, dtype_of, new_array, shape_tuple, view_of)
-from kernelgrad.core.broadcast cimport sum_to
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
+from kernelgrad.core.array cimport (Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOAT32, cast, contiguous, dtype_of,
+                                    new_array, shape_tuple, view_of)
+from kernelgrad.core.batches cimport batch_product
+from kernelgrad.core.dispatch cimport Kernel, get_kernel
+from kernelgrad.core.gemm cimport (Matrices, check_pair, column_sum, compiled, dot, dot_is_compiled, gemm, sizes_text)
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
 
 import weakref
 
-NONE, RELU, GELU_TANH, GELU, SILU, TANH, SIGMOID = 0, 1, 2, 3, 4, 5, 6     # as in gemm.h
-
-cdef Kernel gemm_kernel = get_kernel("gemm")
 cdef Kernel pack_kernel = get_kernel("gemm_pack_b")
-cdef Kernel column_sum_kernel = get_kernel("column_sum")
-cdef Kernel dot_kernel = get_kernel("dot_product")
-cdef dict activation_backward = {}     # activation -> Kernel; only those whose backward needs the output alone
+cdef dict activation_backward = {}     # activation of gemm.h -> Kernel, where backward needs the output alone
 cdef double no_scalars[1]
-cdef int64_t SMALL = 200000            # multiply-adds, some 5 us: for less, letting go of the GIL costs more than it gives
-
-
-cdef int gemm(Matrices *p, Array a, Array b, Array bias, Array packed, Array c, int activation, double alpha, double beta) except -1:
-    cdef int64_t sizes[14]
-    cdef double scalars[2]
-    cdef void *arrays[5]
-    cdef kg_kernel *run
-    if c.size == 0:
-        return 0
-    sizes[0] = p.batch
-    sizes[1] = p.m
-    sizes[2] = p.n
-    sizes[3] = p.k
-    sizes[4] = p.a_row
-    sizes[5] = p.a_col
-    sizes[6] = p.b_row
-    sizes[7] = p.b_col
-    sizes[8] = p.c_row
-    sizes[9] = p.a_batch
-    sizes[10] = p.b_batch
-    sizes[11] = p.c_batch
-    sizes[12] = activation
-    sizes[13] = bias is not None
-    scalars[0] = alpha
-    scalars[1] = beta
-    if c.on == CPU and not observed():
-        run = gemm_kernel.find(c.code)
-        if run != NULL:
-            arrays[0] = a.data
-            arrays[1] = b.data
-            arrays[2] = NULL if bias is None else bias.data
-            arrays[3] = NULL if packed is None else packed.data
-            arrays[4] = c.data
-            if p.batch * p.m * p.n * p.k < SMALL:
-                run(arrays, sizes, scalars, 0, p.batch)
-            else:
-                with nogil:
-                    run(arrays, sizes, scalars, 0, p.batch)
-            return 0
-    arrays[0] = <void *>a
-    arrays[1] = <void *>b
-    arrays[2] = NULL if bias is None else <void *>bias
-    arrays[3] = NULL if packed is None else <void *>packed
-    arrays[4] = <void *>c
-    return gemm_kernel.launch(arrays, 5, sizes, 14, scalars, 2, False)
-
-
-cdef Array column_sum(Array g, int64_t rows, int64_t columns):
-    """Sums over the rows of a contiguous matrix: the gradient of a bias."""
-    cdef Array out = new_array(1, &columns, g.code, g.on, False)
-    cdef int64_t sizes[3]
-    cdef void *arrays[2]
-    cdef kg_kernel *run
-    sizes[0] = columns
-    sizes[1] = rows
-    sizes[2] = columns
-    if columns == 0:
-        return out
-    if g.on == CPU and not observed() and rows * columns < SMALL:
-        run = column_sum_kernel.find(g.code)
-        if run != NULL:
-            arrays[0] = g.data
-            arrays[1] = out.data
-            run(arrays, sizes, no_scalars, 0, columns)
-            return out
-    arrays[0] = <void *>g
-    arrays[1] = <void *>out
-    column_sum_kernel.launch(arrays, 2, sizes, 3, no_scalars, 0, False)
-    return out
-
-
-cdef int dot(Array a, Array b, Array out) except -1:
-    """The product of two contiguous vectors on the CPU, where dot_kernel has a C body."""
-    cdef int64_t n = a.size
-    cdef void *arrays[3]
-    cdef kg_kernel *run = dot_kernel.find(a.code)
-    if n < SMALL and not observed():
-        arrays[0] = a.data
-        arrays[1] = b.data
-        arrays[2] = out.data
-        run(arrays, &n, no_scalars, 0, n)
-        return 0
-    arrays[0] = <void *>a
-    arrays[1] = <void *>b
-    arrays[2] = <void *>out
-    return dot_kernel.launch(arrays, 3, &n, 1, no_scalars, 0, False)
-
-
-# ---- Checks ----
-
-cdef str sizes_text(Array x):
-    return "x".join([str(s) for s in shape_tuple(x)])
-
-
-cdef int check_pair(str name, Array a, Array b) except -1:
-    if a.code != b.code:
-        raise RuntimeError(f"{name}: expected both tensors to have the same dtype, but got: {dtype_of(a.code).name} != "
-                           f"{dtype_of(b.code).name}; convert one with .to()")
-    if a.on != b.on:
-        raise RuntimeError(f"{name}: expected all tensors to be on the same device, got one on cpu and one on cuda: move one with .to()")
-    if a.code == BOOL:
-        raise RuntimeError(f"{name}: not implemented for 'Bool' tensors; convert with .float()")
-    return 0
 
 
 # ---- Rows: a matrix or vector on the right ----
@@ -184,12 +75,13 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
     p.batch = 1
     p.a_batch = p.b_batch = p.c_batch = 0
     bias_wants = bias is not None and bias.wants_grad
-    if w.nd == 1 and x.nd == 1 and x.on == CPU and x.layout & w.layout & CONTIGUOUS and dot_kernel.find(x.code) != NULL:
+    if w.nd == 1 and x.nd == 1 and x.layout & w.layout & CONTIGUOUS and dot_is_compiled(x):
         dot(x, w, out)
     elif (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
         gemm(&p, x, w, bias, None, out, activation, 1, 0)
     else:
-        if transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024 and w.layout & CONTIGUOUS:
+        if (transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024
+                and w.layout & CONTIGUOUS):
             packed = packed_weight(w, p.n, p.k)
         gemm(&p, x, w, bias, packed, out, activation, 1, 0)
     if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
@@ -235,15 +127,15 @@ cdef Array contiguous_in_graph(Array x):
 cdef int refuse_sizes(str name, Array x, Array w, bint transposed) except -1:
     cdef str left = sizes_text(x), right = sizes_text(w)
     if x.nd == 1 and w.nd == 1:
-        raise RuntimeError(f"{name}: inconsistent tensor size, expected tensor [{left}] and src [{right}] to have the same number of "
-                           f"elements, but got {left} and {right} elements respectively")
+        raise RuntimeError(f"{name}: inconsistent tensor size, expected tensor [{left}] and src [{right}] to have the "
+                           f"same number of elements, but got {left} and {right} elements respectively")
     if w.nd == 1:
         raise RuntimeError(f"{name}: size mismatch, got input ({left}), vec ({right}): the last sizes must be equal")
     if transposed:
-        raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {w.dims[1]}x{w.dims[0]}): the last size of "
-                           f"input {shape_tuple(x)} and of weight {shape_tuple(w)} must be equal")
-    raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {right}): the last size of the first and the first "
-                       "of the second must be equal")
+        raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {w.dims[1]}x{w.dims[0]}): "
+                           f"the last size of input {shape_tuple(x)} and of weight {shape_tuple(w)} must be equal")
+    raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied ({left} and {right}): the last size of the "
+                       "first and the first of the second must be equal")
 
 
 cdef class RowsNode(Node):
@@ -354,7 +246,7 @@ def set_activation_backward(int activation, kernel):
 
 
 def can_fuse(int activation, Array input not None, Array weight not None, Array bias=None):
-    """Whether `linear_with` may apply the activation: always without gradients, else where backward needs the output alone."""
+    """Whether `linear_with` may apply it: always without gradients, else where backward needs the output alone."""
     return (activation == 0 or activation in activation_backward or not grad_enabled()
             or not (input.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad)))
 
@@ -378,7 +270,7 @@ cdef Array packed_weight(Array w, int64_t n, int64_t k):
     cdef int64_t elements
     cdef void *arrays[2]
     if kept is not None and kept.data == w.data and kept.version == w.storage.version and kept.weight() is w:
-        if kept.panels is None and pack_kernel.find(FLOAT32) != NULL:
+        if kept.panels is None and compiled(w):
             elements = (n + 31) // 32 * 32 * k
             kept.panels = new_array(1, &elements, FLOAT32, CPU, False)
             sizes[0] = (n + 31) // 32
@@ -387,7 +279,7 @@ cdef Array packed_weight(Array w, int64_t n, int64_t k):
             arrays[0] = <void *>w
             arrays[1] = <void *>kept.panels
             pack_kernel.launch(arrays, 2, sizes, 5, no_scalars, 0, False)
-        return kept.panels if gemm_kernel.find(FLOAT32) != NULL else None
+        return kept.panels if compiled(w) else None
     key = id(w)
     kept = Packed.__new__(Packed)
     kept.weight = weakref.ref(w, lambda _: packings.pop(key, None))
@@ -402,213 +294,6 @@ def kept_packings():
     return len(packings)
 
 
-# ---- Batches ----
-
-cdef struct Loop:
-    # batch dimensions of the output, and the strides of both inputs and the output along them
-    int nd
-    int64_t dims[8]
-    int64_t steps[3][8]
-
-
-cdef int merge(Loop *l) noexcept:
-    """Drop dimensions of size 1 and join neighbours that are one walk for all three arrays."""
-    cdef int i, j, kept = 0
-    cdef bint joins
-    for i in range(l.nd):
-        if l.dims[i] == 1:
-            continue
-        joins = kept > 0
-        for j in range(3):
-            if joins and l.steps[j][kept - 1] != l.steps[j][i] * l.dims[i]:
-                joins = False
-        if joins:
-            kept -= 1
-            l.dims[kept] *= l.dims[i]
-        else:
-            l.dims[kept] = l.dims[i]
-        for j in range(3):
-            l.steps[j][kept] = l.steps[j][i]
-        kept += 1
-    l.nd = kept
-    return 0
-
-
-cdef Array some_matrices(Array x, int64_t offset, int64_t batch, int64_t batch_step, int64_t rows, int64_t row, int64_t columns, int64_t column):
-    cdef int64_t dims[3]
-    cdef int64_t strides[3]
-    dims[0], dims[1], dims[2] = batch, rows, columns
-    strides[0], strides[1], strides[2] = batch_step, row, column
-    return view_of(x, 3, dims, strides, offset)
-
-
-cdef int run_batches(Matrices *p, Loop *l, Array a, Array b, Array c) except -1:
-    """The innermost batch dimension in the kernel, the others here."""
-    cdef int64_t at[8]
-    cdef int64_t offset[3]
-    cdef int i, j, last
-    merge(l)
-    p.batch = 1
-    p.a_batch = p.b_batch = p.c_batch = 0
-    if c.size == 0:
-        return 0
-    last = l.nd - 1
-    if last >= 0:
-        p.batch = l.dims[last]
-        p.a_batch, p.b_batch, p.c_batch = l.steps[0][last], l.steps[1][last], l.steps[2][last]
-    if last <= 0:
-        return gemm(p, a, b, None, None, c, 0, 1, 0)
-    for i in range(last):
-        at[i] = 0
-    while True:
-        for j in range(3):
-            offset[j] = 0
-            for i in range(last):
-                offset[j] += at[i] * l.steps[j][i]
-        gemm(p, some_matrices(a, offset[0], p.batch, p.a_batch, p.m, p.a_row, p.k, p.a_col),
-             some_matrices(b, offset[1], p.batch, p.b_batch, p.k, p.b_row, p.n, p.b_col), None, None,
-             some_matrices(c, offset[2], p.batch, p.c_batch, p.m, p.c_row, p.n, 1), 0, 1, 0)
-        i = last - 1
-        while i >= 0:
-            at[i] += 1
-            if at[i] < l.dims[i]:
-                break
-            at[i] = 0
-            i -= 1
-        if i < 0:
-            return 0
-
-
-cdef void batch_steps(Array x, int nd, int64_t *steps) noexcept:
-    """Strides of x along `nd` broadcast batch dimensions; its last two dimensions are the matrix."""
-    cdef int i, own = x.nd - 2
-    for i in range(nd):
-        steps[i] = 0
-        if i >= nd - own and x.dims[i - (nd - own)] != 1:
-            steps[i] = x.strides[i - (nd - own)]
-
-
-cdef Array multiply(Array a, bint turn_a, Array b, bint turn_b, int nd, int64_t *dims):
-    """op(a) @ op(b) for arrays of at least two dimensions whose batches broadcast to `dims`."""
-    cdef Matrices p
-    cdef Loop l
-    cdef Array c
-    cdef int64_t c_dims[8]
-    cdef int i, ra = a.nd - 2 + turn_a, ca = a.nd - 1 - turn_a, rb = b.nd - 2 + turn_b, cb = b.nd - 1 - turn_b
-    p.m, p.k, p.n = a.dims[ra], a.dims[ca], b.dims[cb]
-    p.a_row, p.a_col, p.b_row, p.b_col = a.strides[ra], a.strides[ca], b.strides[rb], b.strides[cb]
-    p.c_row = p.n
-    l.nd = nd
-    for i in range(nd):
-        l.dims[i] = c_dims[i] = dims[i]
-    c_dims[nd], c_dims[nd + 1] = p.m, p.n
-    c = new_array(nd + 2, c_dims, a.code, a.on, False)
-    batch_steps(a, nd, l.steps[0])
-    batch_steps(b, nd, l.steps[1])
-    batch_steps(c, nd, l.steps[2])
-    run_batches(&p, &l, a, b, c)
-    return c
-
-
-cdef Array batch_product(str name, Array a, Array b):
-    """a @ b where b has three dimensions or more; a vector a is a row."""
-    cdef int64_t dims[8]
-    cdef int64_t row[2]
-    cdef int64_t row_strides[2]
-    cdef int64_t out_dims[8]
-    cdef Array out, given = a
-    cdef BatchNode node
-    cdef int nd, i
-    cdef int64_t na, nb
-    cdef bint vector = a.nd == 1
-    if vector:
-        row[0], row[1] = 1, a.dims[0]
-        row_strides[0], row_strides[1] = a.dims[0], a.strides[0]
-        a = view_of(a, 2, row, row_strides, 0)
-    if a.code != b.code or a.on != b.on or a.code == BOOL:
-        check_pair(name, a, b)
-    if a.dims[a.nd - 1] != b.dims[b.nd - 2]:
-        raise RuntimeError(f"{name}: mat1 and mat2 shapes cannot be multiplied: inner sizes {a.dims[a.nd - 1]} and {b.dims[b.nd - 2]} differ, "
-                           f"got {shape_tuple(given)} and {shape_tuple(b)}")
-    nd = (a.nd if a.nd > b.nd else b.nd) - 2
-    for i in range(nd):
-        na = a.dims[i - nd + a.nd - 2] if i - nd + a.nd - 2 >= 0 else 1
-        nb = b.dims[i - nd + b.nd - 2] if i - nd + b.nd - 2 >= 0 else 1
-        if na != nb and na != 1 and nb != 1:
-            raise RuntimeError(f"{name}: The size of tensor a ({na}) must match the size of tensor b ({nb}) at non-singleton dimension {i}: "
-                               f"batches of {shape_tuple(given)} and {shape_tuple(b)} do not broadcast")
-        dims[i] = nb if na == 1 else na
-    out = multiply(a, False, b, False, nd, dims)
-    if vector:
-        for i in range(nd):
-            out_dims[i] = dims[i]
-        out_dims[nd] = out.dims[nd + 1]
-        out = drop_row(out, nd + 1, out_dims)
-    if (given.wants_grad or b.wants_grad) and grad_enabled():
-        node = BatchNode.__new__(BatchNode)
-        node.edges = (edge_of(given), edge_of(b))
-        if given.output_nr or b.output_nr:
-            node.edge_nrs = (given.output_nr, b.output_nr)
-        node.a, node.b = a, b
-        node.a_version, node.b_version = a.storage.version, b.storage.version
-        node.vector = vector
-        node.nd = nd
-        memcpy(node.batch, dims, sizeof(dims))
-        record(node, out)
-    return out
-
-
-cdef Array drop_row(Array x, int nd, int64_t *dims):
-    """A fresh contiguous array under another shape."""
-    cdef int64_t strides[8]
-    cdef int64_t n = 1
-    cdef int i
-    cdef Array y
-    for i in range(nd - 1, -1, -1):
-        strides[i] = n
-        n *= dims[i]
-    y = view_of(x, nd, dims, strides, 0)
-    y.is_view = False
-    return y
-
-
-cdef class BatchNode(Node):
-    cdef Array a, b
-    cdef int64_t a_version, b_version
-    cdef int64_t batch[8]
-    cdef int nd
-    cdef bint vector
-
-    def name(self):
-        return "MatmulBackward"
-
-    cdef int release(self) except -1:
-        self.a = self.b = None
-        return 0
-
-    cdef int apply(self) except -1:
-        cdef Array g = self.grad, out
-        cdef int64_t dims[8]
-        cdef int64_t strides[8]
-        cdef int i
-        check_version(self.a, self.a_version, self)
-        check_version(self.b, self.b_version, self)
-        if self.vector:          # the row again
-            for i in range(self.nd):
-                dims[i], strides[i] = g.dims[i], g.strides[i]
-            dims[self.nd], strides[self.nd] = 1, 1
-            dims[self.nd + 1], strides[self.nd + 1] = g.dims[self.nd], g.strides[self.nd]
-            g = view_of(g, self.nd + 2, dims, strides, 0)
-        if wanted(self, 0):
-            out = sum_to(multiply(g, False, self.b, True, self.nd, self.batch), self.a.nd, self.a.dims)
-            if self.vector:
-                out = drop_row(out, 1, &self.a.dims[1])
-            send(self, 0, out, True)
-        if wanted(self, 1):
-            send(self, 1, sum_to(multiply(self.a, True, g, False, self.nd, self.batch), self.b.nd, self.b.dims), True)
-        return 0
-
-
 # ---- What ops call ----
 
 cdef Array narrow_result(Array out):
@@ -621,16 +306,16 @@ cdef int refuse_type(str name, str argument, object x) except -1:
 
 cdef int refuse_bfloat16_grad(str name, Array a, Array b) except -1:
     if (a.wants_grad or b.wants_grad) and grad_enabled():
-        raise NotImplementedError(f"{name}: gradients through bfloat16 tensors are not supported; compute with .float()")
+        raise NotImplementedError(f"{name}: gradients through bfloat16 tensors are not supported; use .float()")
     return 0
 
 
 def matmul(input, other):
     """Matrix product, by PyTorch's rules for any number of dimensions.
 
-    Two vectors give their dot product, a matrix and a vector a vector, two matrices ``out[i, j] = sum over k of input[i, k]
-    other[k, j]``; with more dimensions the last two are matrices and those before are batches, which broadcast. A vector is
-    a row on the left and a column on the right, and that dimension is dropped again.
+    Two vectors give their dot product, a matrix and a vector a vector, two matrices ``out[i, j] = sum over k of
+    input[i, k] other[k, j]``; with more dimensions the last two are matrices and those before are batches, which
+    broadcast. A vector is a row on the left and a column on the right, and that dimension is dropped again.
 
     Parameters
     ----------
@@ -675,8 +360,8 @@ def linear(input, weight, bias=None):
 
     Returns
     -------
-    A new contiguous Tensor of shape (*, out_features). Backward keeps `input` if `weight` wants a gradient, and the other way
-    round. Without gradients the weight is packed at its second use and the packing kept until the weight changes.
+    A new contiguous Tensor of shape (*, out_features). Backward keeps `input` if `weight` wants a gradient, and the
+    other way round. Without gradients the weight is packed at its second use, and the packing kept until it changes.
 
     Raises
     ------
@@ -695,8 +380,8 @@ def linear_with(input, weight, bias, int activation):
         refuse_type("linear", "weight", weight)
     x, w = <Array>input, <Array>weight
     if x.nd == 0 or w.nd == 0 or w.nd > 2:
-        raise RuntimeError(f"linear: expected input of at least one dimension and weight of shape (out_features, in_features), got "
-                           f"{shape_tuple(x)} and {shape_tuple(w)}")
+        raise RuntimeError("linear: expected input of at least one dimension and weight of shape (out_features, "
+                           f"in_features), got {shape_tuple(x)} and {shape_tuple(w)}")
     if bias is not None:
         if not isinstance(bias, Array):
             refuse_type("linear", "bias", bias)
@@ -711,5 +396,6 @@ def linear_with(input, weight, bias, int activation):
     if x.code == BFLOAT16 and w.code == BFLOAT16:
         refuse_bfloat16_grad("linear", x, w)
         wide = dtype_of(FLOAT32)
-        return narrow_result(linear_with(cast(x, wide), cast(w, wide), None if b is None else cast(b, wide), activation))
+        b = None if b is None else cast(b, wide)
+        return narrow_result(linear_with(cast(x, wide), cast(w, wide), b, activation))
     return rows_product("linear", x, w, b, w.nd == 2, activation)
