@@ -1,6 +1,6 @@
-"""Losses in plain NumPy. reduction is 0 none, 1 mean, 2 sum, as in torch; `out` is as large as the losses, or one number.
+"""Losses in plain NumPy. reduction is 0 none, 1 mean, 2 sum, as in torch; `out` holds all losses or one number.
 
-Pointwise losses see flat arrays of n. Class losses see logits (outer, classes, inner) and one row of losses for each of the
+Pointwise losses see flat arrays of n. Class losses see logits (outer, classes, inner) and one loss for each of the
 rows = outer * inner positions. `status` takes the position of the first target that is no class, or -1.
 """
 

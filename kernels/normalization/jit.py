@@ -1,4 +1,4 @@
-"""Numba twins of the normalizations. Kernels whose weight gradients cross all work items do everything in the first call."""
+"""Numba twins of the normalizations. Where weight gradients cross all work items, the first call does everything."""
 
 import numpy as np
 

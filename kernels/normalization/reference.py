@@ -1,6 +1,6 @@
 """Normalizations in plain NumPy. rstd is 1 / sqrt(variance + eps), variance divided by the count (not count - 1).
 
-layer_norm and rms_norm see (rows, n); batch_norm (outer, channels, inner), which is (N, C, H W) of contiguous memory and
+layer_norm and rms_norm see (rows, n); batch_norm (outer, channels, inner), which is (N, C, H W) of contiguous memory,
 (N H W, C, 1) of channels-last memory; group_norm (N, groups, channels of a group, inner).
 The has_* sizes say which of weight, bias (running statistics) are there; the others are None.
 """

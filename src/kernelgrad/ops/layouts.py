@@ -1,4 +1,4 @@
-"""How a tensor lies in memory, for ops that work along some of its dimensions: views of its memory, no copy where none is needed."""
+"""Views of a tensor's memory for ops that work along some of its dimensions; copies only where strides leave no choice."""
 
 from kernelgrad.core import Array, as_strided, contiguous, copy_, empty_like
 
@@ -9,7 +9,7 @@ def dense(x):
 
 
 def like(x, model):
-    """The values of `x` in the memory layout of `model`, a dense array of the same shape: `x` itself where it has it; no graph."""
+    """`x` in the memory layout of `model`, a dense array of the same shape: `x` itself or a copy; no graph."""
     if x is model or (x.is_dense() and same_order(x, model)):
         return x
     return copy_(empty_like(model, x.dtype), x)

@@ -1,4 +1,4 @@
-"""Losses with the reduction in the same pass: pointwise ones (mse_loss ... kl_div), and those of classes (cross_entropy, nll_loss)."""
+"""Losses with the reduction in the same pass: pointwise ones, and those of classes (cross_entropy, nll_loss)."""
 
 from kernelgrad.core import (
     Function,
@@ -21,8 +21,8 @@ from kernelgrad.core.views import expand
 from kernelgrad.ops.layouts import as_block, check_tensor, like, viewed
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss", "mse_loss",
-    "nll_loss", "smooth_l1_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
+    "mse_loss",    "nll_loss", "smooth_l1_loss",
 ]  # fmt: skip
 
 NONE = 0
@@ -77,8 +77,8 @@ def broadcast_shape(name, *arrays):
 def same_shape(name, input, target):
     if input.shape != target.shape:
         raise ValueError(
-            f"Using a target size ({tuple(target.shape)}) that is different to the input size ({tuple(input.shape)}) is deprecated. "
-            "Please ensure they have the same size."
+            f"Using a target size ({tuple(target.shape)}) that is different to the input size ({tuple(input.shape)}) "
+            "is deprecated. Please ensure they have the same size."
             if name == "binary_cross_entropy"
             else f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})"
         )
@@ -137,7 +137,10 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
 
 
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
-    """``d^2 / 2`` where ``|d| < delta``, else ``delta (|d| - delta / 2)``; d = input - target. Otherwise as `mse_loss`."""
+    """``d^2 / 2`` where ``|d| < delta``, else ``delta (|d| - delta / 2)``; d = input - target.
+
+    Otherwise as `mse_loss`.
+    """
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}.")
     return _regression("huber_loss", input, target, None, None, reduction, weight, (float(delta),))
@@ -223,8 +226,10 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
-    """Kullback-Leibler divergence of log-probabilities `input` from `target`: ``target (log target - input)``, 0 where the
-    target is 0. With log_target the target is given by its logarithm. reduction "batchmean" is the sum over the batch size.
+    """Kullback-Leibler divergence of log-probabilities `input` from `target`: ``target (log target - input)``.
+
+    It is 0 where the target is 0. With log_target the target is given by its logarithm. The reduction "batchmean" is
+    the sum over the batch size.
     """
     batch = reduction == "batchmean"
     mode = REDUCTIONS["sum"] if batch else read_reduction(reduction, size_average, reduce)
@@ -252,7 +257,7 @@ nll_loss_forward, nll_loss_backward = kernel("nll_loss_forward"), kernel("nll_lo
 
 
 def class_block(x):
-    """(x without gaps, its memory as (outer, classes, inner), whether that is NHWC): (N, C, d...), or (C,) for one row."""
+    """(x without gaps, its memory as (outer, classes, inner), whether that is NHWC), for (N, C, d...) or (C,)."""
     if x.ndim == 1:
         return contiguous(x), (1, x.shape[0], 1), False
     n, classes = x.shape[:2]
@@ -353,8 +358,8 @@ def check_classes(name, input, target, weight):
         check_tensor(name, weight, "weight")
         if weight.shape != (classes,):
             raise RuntimeError(
-                f"{name}: weight tensor should be defined either for all {classes} classes or no classes but got weight tensor "
-                f"of shape: {list(weight.shape)}"
+                f"{name}: weight tensor should be defined either for all {classes} classes or no classes but got "
+                f"weight tensor of shape: {list(weight.shape)}"
             )
         if weight.requires_grad:
             raise NotImplementedError(f"{name}: gradients by weight are not supported; detach() it")
@@ -370,7 +375,8 @@ def check_indices(name, input, target):
                 f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
             )
         raise RuntimeError(
-            f"{name}: expected target of shape {expected} for input of shape {tuple(input.shape)}, got {tuple(target.shape)}"
+            f"{name}: expected target of shape {expected} for input of shape {tuple(input.shape)}, "
+            f"got {tuple(target.shape)}"
         )
     if target.dtype is uint8:
         return convert(target, int64)
@@ -418,7 +424,7 @@ def _cross_entropy(
     if target.dtype.is_floating_point:
         if target.shape != input.shape:
             raise RuntimeError(
-                f"cross_entropy: expected floating point type for target with class probabilities to have the input's shape "
+                "cross_entropy: expected a target of class probabilities (floating-point) to have the input's shape "
                 f"{tuple(input.shape)}, got {tuple(target.shape)}; class indices are int64"
             )
         if ignore_index >= 0:
@@ -457,7 +463,7 @@ def soft_by_composition(input, target, weight, mode, smoothing):
 
 
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
-    """``-w[t] input[t]`` of log-probabilities; shapes, weights, reduction and errors as for `cross_entropy` with classes."""
+    """``-w[t] input[t]`` of log-probabilities; shapes, weights, reduction and errors as for `cross_entropy`."""
     mode = read_reduction(reduction, size_average, reduce)
     weight = check_classes("nll_loss", input, target, weight)
     if input.dtype is bfloat16:

@@ -1,4 +1,4 @@
-"""Normalizations: layer, RMS, batch, group and instance norm. All keep mean and 1 / sqrt(var + eps) for backward, and x."""
+"""Normalizations: layer, RMS, batch, group and instance norm. Backward keeps x, mean and 1 / sqrt(var + eps)."""
 
 import math
 
@@ -73,7 +73,8 @@ class LayerNorm(Function):
         grad_weight, grad_bias = new_gradients(weight, empty((n,), x.dtype, x.device) if has_bias else None)
         layer_norm_backward(
             (
-                viewed(x, block), weight, mean, rstd, viewed(contiguous(grad_out), block), viewed(grad_x, block), grad_weight, grad_bias
+                viewed(x, block), weight, mean, rstd, viewed(contiguous(grad_out), block),
+                viewed(grad_x, block), grad_weight, grad_bias,
             ),
             ctx.sizes,
         )  # fmt: skip
@@ -112,7 +113,7 @@ class RMSNorm(Function):
 
 
 def channel_block(x):
-    """(x as the kernels take it, its (outer, channels, inner)): channels-last memory is (N H W, C, 1), else (N, C, H W)."""
+    """(x as kernels take it, its (outer, channels, inner)): NHWC memory is (N H W, C, 1), else (N, C, H W)."""
     channels = x.shape[1]
     rows = x.numel() // channels if channels else 0
     if x.is_channels_last() or x.ndim == 2:
@@ -127,7 +128,7 @@ def as_channels(grad, x):
 
 
 class BatchNorm(Function):
-    """With training=True over the batch's statistics, and the running ones are moved towards them in place; else over the
+    """With training=True over the batch's statistics, towards which the running ones are moved in place; else over the
     running statistics, which are constants."""
 
     @staticmethod
@@ -190,7 +191,8 @@ class GroupNorm(Function):
         )
         group_norm_backward(
             (
-                viewed(x, block), weight, mean, rstd, viewed(contiguous(grad_out), block), viewed(grad_x, block), grad_weight, grad_bias
+                viewed(x, block), weight, mean, rstd, viewed(contiguous(grad_out), block),
+                viewed(grad_x, block), grad_weight, grad_bias,
             ),
             ctx.sizes,
         )  # fmt: skip
@@ -289,14 +291,15 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     Parameters
     ----------
     input : Tensor of shape (N, C) or (N, C, *); NHWC memory stays NHWC
-    running_mean, running_var : Tensor of shape (C,); None only with training=True. With training=True they are changed in
-        place to ``(1 - momentum) running + momentum batch``, the variance by the unbiased one
+    running_mean, running_var : Tensor of shape (C,); None only with training=True, when they become
+        ``(1 - momentum) running + momentum batch`` in place, the variance by the unbiased one
     weight, bias : Tensor of shape (C,) or None
     training : use the statistics of the batch, else the running ones
 
     Returns
     -------
-    A new Tensor of the input's shape and layout. Backward keeps the input, the weight, and (C,) means and 1 / sqrt(var + eps).
+    A new Tensor of the input's shape and layout. Backward keeps the input, the weight, and mean and
+    1 / sqrt(var + eps) of each channel.
 
     Raises
     ------
@@ -349,8 +352,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     channels = input.shape[1]
     if num_groups <= 0 or channels % num_groups:
         raise RuntimeError(
-            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} "
-            f"and num_groups={num_groups}"
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
         )
     if input.numel() == num_groups:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
@@ -363,8 +366,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
 def instance_norm(
     input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
 ):
-    """Group norm with a group for each channel. With use_input_stats=False, batch norm over the running statistics; with
-    True, running statistics that are given move towards the mean over the batch of each instance's, in place.
+    """Group norm with a group for each channel; with use_input_stats=False, batch norm over the running statistics.
+
+    Running statistics that are given with True move, in place, towards the mean over the batch of each instance's.
 
     Raises
     ------

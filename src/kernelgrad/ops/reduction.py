@@ -1,4 +1,4 @@
-"""Reductions over any set of dimensions. They follow the memory of the input, whatever its layout (see layouts.Grouping)."""
+"""Reductions over any set of dimensions. They follow the memory of the input (see core/reductions.pyx)."""
 
 import builtins
 import math
@@ -22,12 +22,12 @@ from kernelgrad.core.reductions import FullReduction, Reduction
 from kernelgrad.ops.layouts import along, as_block, check_tensor, dense, read_dims
 
 __all__ = [
-    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumsum", "logsumexp", "max", "mean", "min", "norm",
-    "prod", "std", "std_mean", "sum", "var", "var_mean",
+    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumsum", "logsumexp", "max",
+    "mean", "min", "norm", "prod", "std", "std_mean", "sum", "var", "var_mean",
 ]  # fmt: skip
 
-# What backward of each reduction reads beside the upstream gradient. The whole gradient of max goes to its index; amax shares
-# it among all that are equal.
+# What backward of each reduction reads beside the upstream gradient. The whole gradient of max goes to its index; amax
+# shares it among all that are equal.
 REDUCTIONS = {
     "sum": Reduction("sum"),
     "mean": Reduction("mean"),
@@ -107,7 +107,8 @@ def check_not_empty(name, x, dim):
         return
     if dim is None:
         raise (IndexError if name.startswith("arg") else RuntimeError)(
-            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+            "Specify the reduction dim with the 'dim' argument."
         )
     for d in read_dims(name, dim, x.ndim):
         if x.shape[d] == 0:
@@ -149,7 +150,7 @@ sum, mean = FullReduction("sum", _sum), FullReduction("mean", _mean)
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
-    """Product of all elements, or along one dimension; integers as int64. Backward keeps x and is exact where x has zeros."""
+    """Product of all elements, or along one dimension; integers as int64. Backward keeps x; zeros in it do no harm."""
     check_tensor("prod", input)
     if dtype is not None:
         input = to_dtype(input, dtype)

@@ -105,22 +105,45 @@ BAD = [
 SMOOTHED = [{"reduction": r, "label_smoothing": 0.1} for r in ("mean", "none")]
 
 CASES = [
-    _pointwise("mse_loss", _pair, shapes=[*SHAPES, (70000,)], errors=[
-        (lambda: ops.mse_loss(kg.ones(2), kg.ones(3)), RuntimeError, r"\(2,\) and \(3,\) do not broadcast"),
-        (lambda: ops.mse_loss(kg.ones(2), kg.ones(2), reduction="median"), ValueError, "not a valid value for reduction"),
-    ]),
+    _pointwise(
+        "mse_loss",
+        _pair,
+        shapes=[*SHAPES, (70000,)],
+        errors=[
+            (lambda: ops.mse_loss(kg.ones(2), kg.ones(3)), RuntimeError, r"\(2,\) and \(3,\) do not broadcast"),
+            (
+                lambda: ops.mse_loss(kg.ones(2), kg.ones(2), reduction="median"),
+                ValueError,
+                "not a valid value for reduction",
+            ),
+        ],
+    ),
     _pointwise("l1_loss", _apart),
     _pointwise("smooth_l1_loss", _apart, [{"reduction": "mean"}, {"reduction": "none", "beta": 0.5}]),
     _pointwise("huber_loss", _apart, [{"reduction": "mean"}, {"reduction": "none", "delta": 0.5}]),
-    _pointwise("binary_cross_entropy", _probabilities, target=True, errors=[
-        (lambda: ops.binary_cross_entropy(kg.full((2,), 2.0), kg.ones(2)), RuntimeError, "between 0 and 1"),
-    ]),
+    _pointwise(
+        "binary_cross_entropy",
+        _probabilities,
+        target=True,
+        errors=[
+            (lambda: ops.binary_cross_entropy(kg.full((2,), 2.0), kg.ones(2)), RuntimeError, "between 0 and 1"),
+        ],
+    ),
     _pointwise("binary_cross_entropy_with_logits", _logits, target=True, tolerance=8),
     _pointwise("kl_div", _log_probabilities, [*REDUCTIONS[1:], {"reduction": "batchmean"}], target=True),
     _pointwise("kl_div", _pair, [{"log_target": True}], target=True, label="kl_div_of_logs", torch=None, tolerance=4),
     _class_case("cross_entropy", ops.cross_entropy, "cross_entropy", torch="nn.functional.cross_entropy", errors=BAD),
-    _class_case("cross_entropy_ignoring", ops.cross_entropy, "cross_entropy", True, [*REDUCTIONS, *SMOOTHED], "nn.functional.cross_entropy"),
-    _class_case("cross_entropy_weighted", _weighted(ops.cross_entropy), "cross_entropy", True, [*REDUCTIONS, *SMOOTHED]),
+    _class_case(
+        "cross_entropy_ignoring",
+        ops.cross_entropy,
+        "cross_entropy",
+        True,
+        [*REDUCTIONS, *SMOOTHED],
+        "nn.functional.cross_entropy",
+    ),
+    _class_case(
+        "cross_entropy_weighted", _weighted(ops.cross_entropy), "cross_entropy", True, [*REDUCTIONS, *SMOOTHED]
+    ),
     _class_case("nll_loss", ops.nll_loss, "nll_loss", torch="nn.functional.nll_loss"),
     _class_case("nll_loss_weighted", _weighted(ops.nll_loss), "nll_loss", True),
     OpCase(
@@ -133,4 +156,4 @@ CASES = [
         kernels=("cross_entropy_soft_forward", "cross_entropy_soft_backward"),
         tolerance=4,
     ),
-]  # fmt: skip
+]

@@ -1,7 +1,5 @@
 """Cases of the normalizations: NCHW and NHWC memory, with and without parameters, training and inference."""
 
-import numpy as np
-
 import kernelgrad as kg
 from kernelgrad import ops
 from kernelgrad.testing.case import OpCase
@@ -84,19 +82,61 @@ def _both(name):
 
 
 CASES = [
-    _case("layer_norm", _layer_norm, ROWS, _rows, _both("layer_norm"), errors=[
-        (lambda: ops.layer_norm(kg.ones(2, 3), (4,)), RuntimeError, r"expected input with shape \[\*, 4\]"),
-        (lambda: ops.layer_norm(kg.ones(2, 3), (3,), kg.ones(4)), RuntimeError, r"weight to have shape \(3,\), got \(4,\)"),
-    ]),
-    _case("layer_norm_plain", _layer_norm_plain, ROWS[1:], lambda rng, shape: _rows(rng, shape)[:1], _both("layer_norm"), grad=(0,)),
+    _case(
+        "layer_norm",
+        _layer_norm,
+        ROWS,
+        _rows,
+        _both("layer_norm"),
+        errors=[
+            (lambda: ops.layer_norm(kg.ones(2, 3), (4,)), RuntimeError, r"expected input with shape \[\*, 4\]"),
+            (
+                lambda: ops.layer_norm(kg.ones(2, 3), (3,), kg.ones(4)),
+                RuntimeError,
+                r"weight to have shape \(3,\), got \(4,\)",
+            ),
+        ],
+    ),
+    _case(
+        "layer_norm_plain",
+        _layer_norm_plain,
+        ROWS[1:],
+        lambda rng, shape: _rows(rng, shape)[:1],
+        _both("layer_norm"),
+        grad=(0,),
+    ),
     _case("rms_norm", _rms_norm, ROWS, _rows, _both("rms_norm"), grad=(0, 1)),
-    _case("batch_norm", _batch_norm, IMAGES, _images, _both("batch_norm"), errors=[
-        (lambda: ops.batch_norm(kg.ones(1, 3), None, None, training=True), ValueError, "more than 1 value per channel"),
-        (lambda: ops.batch_norm(kg.ones(2, 3), None, None), RuntimeError, "running_mean and running_var"),
-    ]),
+    _case(
+        "batch_norm",
+        _batch_norm,
+        IMAGES,
+        _images,
+        _both("batch_norm"),
+        errors=[
+            (
+                lambda: ops.batch_norm(kg.ones(1, 3), None, None, training=True),
+                ValueError,
+                "more than 1 value per channel",
+            ),
+            (lambda: ops.batch_norm(kg.ones(2, 3), None, None), RuntimeError, "running_mean and running_var"),
+        ],
+    ),
     _case("batch_norm_nhwc", _batch_norm_nhwc, IMAGES[3:], _images, _both("batch_norm")),
-    _case("batch_norm_inference", _batch_norm_inference, IMAGES, _running, ("batch_norm_inference", "batch_norm_inference_backward")),
-    _case("group_norm", _group_norm, IMAGES[2:], _images, _both("group_norm"), errors=[
-        (lambda: ops.group_norm(kg.ones(2, 3, 4), 2), RuntimeError, "divisible by num_groups"),
-    ]),
-]  # fmt: skip
+    _case(
+        "batch_norm_inference",
+        _batch_norm_inference,
+        IMAGES,
+        _running,
+        ("batch_norm_inference", "batch_norm_inference_backward"),
+    ),
+    _case(
+        "group_norm",
+        _group_norm,
+        IMAGES[2:],
+        _images,
+        _both("group_norm"),
+        errors=[
+            (lambda: ops.group_norm(kg.ones(2, 3, 4), 2), RuntimeError, "divisible by num_groups"),
+        ],
+    ),
+]
