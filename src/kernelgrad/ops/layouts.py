@@ -1,4 +1,4 @@
-"""Views of a tensor's memory for ops that work along some of its dimensions; copies only where strides leave no choice."""
+"""Views of memory for ops that work along some dimensions of a tensor; copies only where strides leave no choice."""
 
 from kernelgrad.core import Array, as_strided, contiguous, copy_, empty_like
 
