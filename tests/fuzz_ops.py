@@ -1,4 +1,6 @@
-"""Call every public function with arguments that make no sense, and see that the process survives: `python fuzz_ops.py SEED CALLS`.
+"""Call every public function with arguments that make no sense, and see that the process survives.
+
+`python fuzz_ops.py SEED CALLS [verbose]`.
 
 Any Python exception is a fine answer; a crash is not. Prints the call before making it when a third argument is given.
 """
@@ -16,7 +18,25 @@ from kernelgrad import ops
 from kernelgrad.nn import functional
 
 faulthandler.enable()
-SKIP = {"save", "load", "set_printoptions", "empty", "zeros", "ones", "full", "rand", "randn", "randint", "randperm", "arange", "linspace", "logspace", "eye", "tensor", "as_tensor"}
+SKIP = {
+    "save",
+    "load",
+    "set_printoptions",
+    "empty",
+    "zeros",
+    "ones",
+    "full",
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "arange",
+    "linspace",
+    "logspace",
+    "eye",
+    "tensor",
+    "as_tensor",
+}
 
 
 def functions():
@@ -39,7 +59,11 @@ def a_tensor(rng):
     values = np.random.default_rng(rng.randrange(1 << 30)).standard_normal(shape) * rng.choice([1, 1, 100])
     if rng.random() < 0.1 and values.size:
         values.flat[rng.randrange(values.size)] = rng.choice([np.nan, np.inf, -np.inf, 1e38])
-    x = kg.tensor(np.asarray(values > 0 if kind == "b" else values).astype({"f": "f4", "d": "f8", "i": "i8", "b": "?", "q": "u1"}[kind]))
+    x = kg.tensor(
+        np.asarray(values > 0 if kind == "b" else values).astype(
+            {"f": "f4", "d": "f8", "i": "i8", "b": "?", "q": "u1"}[kind]
+        )
+    )
     if rng.random() < 0.2 and x.ndim >= 2:
         x = x.transpose(0, rng.randrange(1, x.ndim))
     if rng.random() < 0.15:
@@ -72,7 +96,12 @@ def main(seed, calls, verbose):
         arguments = [a_tensor(rng) if rng.random() < 0.8 else an_argument(rng)]
         arguments += [an_argument(rng) for _ in range(rng.choice([0, 0, 1, 1, 2, 2, 3, 5]))]
         if verbose:
-            print(number, name, [(tuple(a.shape), a.dtype, a.stride()) if isinstance(a, kg.Tensor) else a for a in arguments], flush=True)
+            print(
+                number,
+                name,
+                [(tuple(a.shape), a.dtype, a.stride()) if isinstance(a, kg.Tensor) else a for a in arguments],
+                flush=True,
+            )
         try:
             result = function(*arguments)
             for r in result if isinstance(result, (tuple, list)) else [result]:

@@ -21,7 +21,9 @@ def test_every_simd_entry_of_the_table_was_compiled_for_every_level():
     for kernel in KERNELS.values():
         for dtype in kernel.simd:
             name = kernel.name if dtype is core.float32 else f"{kernel.name}:{dtype.name}"
-            missing += [(name, level) for level in core.available_levels() if name not in core.dispatch.compiled_tables()[level]]
+            missing += [
+                (name, level) for level in core.available_levels() if name not in core.dispatch.compiled_tables()[level]
+            ]
     assert not missing
 
 
@@ -56,12 +58,23 @@ def test_the_chosen_instruction_set_is_the_one_that_runs():
 @pytest.mark.parametrize("level", core.available_levels())
 def test_the_environment_narrows_the_choice(level):
     code = "import kernelgrad as kg; print(kg.isa()); a = kg.ones(1000); print((a + a).sum().item())"
-    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "KERNELGRAD_ISA": level}, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERNELGRAD_ISA": level},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert result.stdout.split() == [level, "2000.0"]
 
 
 def test_an_unknown_instruction_set_is_an_error():
-    result = subprocess.run([sys.executable, "-c", "import kernelgrad"], env={**os.environ, "KERNELGRAD_ISA": "mmx"}, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", "import kernelgrad"],
+        env={**os.environ, "KERNELGRAD_ISA": "mmx"},
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode != 0
     assert "KERNELGRAD_ISA=mmx: expected one of" in result.stderr
 
@@ -91,7 +104,8 @@ def test_a_twin_that_is_missing_is_named():
 def test_import_loads_neither_numba_nor_cuda_nor_torch():
     code = (
         "import sys, kernelgrad, kernelgrad.nn, kernelgrad.optim, kernelgrad.utils.data; "
-        "print([m for m in sys.modules if m.split('.')[0] in ('numba', 'numba_cuda', 'cuda', 'torch', 'rich', 'matplotlib', 'sklearn')])"
+        "heavy = ('numba', 'numba_cuda', 'cuda', 'torch', 'rich', 'matplotlib', 'sklearn'); "
+        "print([m for m in sys.modules if m.split('.')[0] in heavy])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

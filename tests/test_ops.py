@@ -1,5 +1,5 @@
-"""Every op case is asked: does each twin match the reference, does backward match central differences, does it match PyTorch,
-does bad input raise, does it keep its answer for other memory layouts and thread counts."""
+"""Every op case is asked: does each twin match the reference, does backward match central differences, does it match
+PyTorch, does bad input raise, does it keep its answer for other memory layouts and thread counts."""
 
 import os
 

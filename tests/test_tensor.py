@@ -21,18 +21,25 @@ def operand(lib, dtype, kind):
     return x if kind == "tensor" else x[0]
 
 
-OPERANDS = [(d, k) for d in DTYPES for k in ("tensor", "scalar")] + [(d, "number") for d in ("bool", "int64", "float32")]
+OPERANDS = [(d, k) for d in DTYPES for k in ("tensor", "scalar")] + [
+    (d, "number") for d in ("bool", "int64", "float32")
+]
 
 
 @pytest.mark.parametrize("name", ["add", "mul", "truediv", "eq", "lt"])
 def test_promotion_of_every_pair_matches_pytorch(name, torch):
     op = getattr(operator, name)
     for a, b in itertools.product(OPERANDS, OPERANDS):
-        if a[1] == b[1] == "number" or {a[0], b[0]} == {"uint8", "int8"}:  # PyTorch answers int16 there, which kernelgrad lacks
+        if a[1] == b[1] == "number" or {a[0], b[0]} == {
+            "uint8",
+            "int8",
+        }:  # PyTorch answers int16 there, which kernelgrad lacks
             continue
         ours, theirs = op(operand(kg, *a), operand(kg, *b)), op(operand(torch, *a), operand(torch, *b))
         assert str(ours.dtype).rpartition(".")[2] == str(theirs.dtype).rpartition(".")[2], (name, a, b)
-        np.testing.assert_allclose(ours.numpy().astype("f8"), theirs.numpy().astype("f8"), rtol=1e-6, err_msg=f"{name} {a} {b}")
+        np.testing.assert_allclose(
+            ours.numpy().astype("f8"), theirs.numpy().astype("f8"), rtol=1e-6, err_msg=f"{name} {a} {b}"
+        )
 
 
 def test_subtracting_bools_is_refused():
@@ -44,8 +51,9 @@ def test_operators_with_numbers_on_either_side():
     x = kg.tensor([1.0, -2.0, 4.0])
     v = x.numpy()
     for ours, theirs in [
-        (2 + x, 2 + v), (2 - x, 2 - v), (x - 2, v - 2), (3 / x, 3 / v), (2**x, 2**v), (x**2, v**2), (-x, -v), (abs(x), abs(v)),
-        (x // 2, v // 2), (x % 3, v % 3), (7 % x, 7 % v), (x * np.float32(2), v * 2), (np.float64(2) * x, v * 2),
+        (2 + x, 2 + v), (2 - x, 2 - v), (x - 2, v - 2), (3 / x, 3 / v), (2**x, 2**v), (x**2, v**2),
+        (-x, -v), (abs(x), abs(v)), (x // 2, v // 2), (x % 3, v % 3), (7 % x, 7 % v),
+        (x * np.float32(2), v * 2), (np.float64(2) * x, v * 2),
     ]:  # fmt: skip
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6)
         assert ours.dtype is kg.float32
@@ -104,7 +112,13 @@ def test_read_only_memory_is_not_written():
     a.setflags(write=False)
     x = kg.from_numpy(a)
     np.testing.assert_array_equal((x + 1).numpy(), [2, 2, 2])
-    for change in (lambda: x.add_(1), lambda: x.fill_(2), lambda: x.zero_(), lambda: x.__setitem__(0, 5.0), lambda: x.copy_(kg.zeros(3))):
+    for change in (
+        lambda: x.add_(1),
+        lambda: x.fill_(2),
+        lambda: x.zero_(),
+        lambda: x.__setitem__(0, 5.0),
+        lambda: x.copy_(kg.zeros(3)),
+    ):
         with pytest.raises(RuntimeError, match="read-only"):
             change()
     np.testing.assert_array_equal(a, np.ones(3))

@@ -32,7 +32,9 @@ def test_set_and_get():
 
 
 def child(code, **environment):
-    return subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_environment_and_affinity_decide_the_default():

@@ -1,6 +1,6 @@
-/* Arithmetic, comparison and choice of two or three operands. Sizes: (n, one step of 0 or 1 per operand); a step of 0 repeats
- * the operand's one element. Each body is compiled for the steps that occur, so that no loop asks. Formulas stand in the list
- * at the end; x and y are vectors of the operands, g of the upstream gradient. */
+/* Arithmetic, comparison and choice of two or three operands. Sizes: (n, one step of 0 or 1 per operand); a step of 0
+ * repeats the operand's one element. Each body is compiled for the steps that occur, so that no loop asks. Formulas
+ * stand in the list at the end; x and y are vectors of the operands, g of the upstream gradient. */
 #include "runtime/kernel.h"
 #include "vec/vec.h"
 
@@ -11,25 +11,28 @@ typedef vec_f32 slope(vec_f32 x, vec_f32 y, vec_f32 g);
 typedef vec_mask relation(vec_f32 x, vec_f32 y);
 
 /* Full vectors four at a time, then one by one, then the masked rest. X and Y: whether the operand moves. */
-#define LOOP(X, Y)                                                                                                     \
-    do {                                                                                                               \
-        int64_t i = start;                                                                                             \
-        vec_f32 x0 = X ? vec_zero() : vec_set(*x), y0 = Y ? vec_zero() : vec_set(*y);                                  \
-        for (; i + 4 * VEC_LANES <= stop; i += 4 * VEC_LANES)                                                          \
-            UNROLL for (int u = 0; u < 4; u++) {                                                                       \
-                int64_t at = i + u * VEC_LANES;                                                                        \
-                vec_storeu(out + at, f(X ? vec_loadu(x + at) : x0, Y ? vec_loadu(y + at) : y0));                       \
-            }                                                                                                          \
-        for (; i < stop; i += VEC_LANES)                                                                               \
-            vec_store(out + i, f(X ? vec_load(x + i, stop - i) : x0, Y ? vec_load(y + i, stop - i) : y0), stop - i);    \
+#define LOOP(X, Y)                                                                                                   \
+    do {                                                                                                             \
+        int64_t i = start;                                                                                           \
+        vec_f32 x0 = X ? vec_zero() : vec_set(*x), y0 = Y ? vec_zero() : vec_set(*y);                                \
+        for (; i + 4 * VEC_LANES <= stop; i += 4 * VEC_LANES) UNROLL                                                 \
+        for (int u = 0; u < 4; u++) {                                                                                \
+            int64_t at = i + u * VEC_LANES;                                                                          \
+            vec_storeu(out + at, f(X ? vec_loadu(x + at) : x0, Y ? vec_loadu(y + at) : y0));                         \
+        }                                                                                                            \
+        for (; i < stop; i += VEC_LANES)                                                                             \
+            vec_store(out + i, f(X ? vec_load(x + i, stop - i) : x0, Y ? vec_load(y + i, stop - i) : y0), stop - i); \
     } while (0)
 
 VEC_INLINE void run_binary(binary *f, void *const *arrays, const int64_t *sizes, int64_t start, int64_t stop) {
     const float *x = arrays[0], *y = arrays[1];
     float *out = arrays[2];
-    if (sizes[1] && sizes[2]) LOOP(1, 1);
-    else if (sizes[1]) LOOP(1, 0);
-    else LOOP(0, sizes[2] != 0);
+    if (sizes[1] && sizes[2])
+        LOOP(1, 1);
+    else if (sizes[1])
+        LOOP(1, 0);
+    else
+        LOOP(0, sizes[2] != 0);
 }
 
 VEC_INLINE void run_relation(relation *f, void *const *arrays, const int64_t *sizes, int64_t start, int64_t stop) {
@@ -37,8 +40,8 @@ VEC_INLINE void run_relation(relation *f, void *const *arrays, const int64_t *si
     uint8_t *out = arrays[2];
     vec_f32 x0 = vec_set(*x), y0 = vec_set(*y);
     for (int64_t i = start; i < stop; i += VEC_LANES)
-        vec_store_bool(out + i,
-                       f(sizes[1] ? vec_load(x + i, stop - i) : x0, sizes[2] ? vec_load(y + i, stop - i) : y0), stop - i);
+        vec_store_bool(out + i, f(sizes[1] ? vec_load(x + i, stop - i) : x0, sizes[2] ? vec_load(y + i, stop - i) : y0),
+                       stop - i);
 }
 
 VEC_INLINE void run_slope(slope *f, void *const *arrays, const int64_t *sizes, int64_t start, int64_t stop) {
@@ -52,23 +55,23 @@ VEC_INLINE void run_slope(slope *f, void *const *arrays, const int64_t *sizes, i
     }
 }
 
-#define BINARY(name, formula)                                                                                          \
-    VEC_INLINE vec_f32 name##_of(vec_f32 x, vec_f32 y) { return formula; }                                             \
-    static void name(ARGUMENTS) {                                                                                      \
-        (void)scalars;                                                                                                 \
-        run_binary(name##_of, arrays, sizes, start, stop);                                                             \
+#define BINARY(name, formula)                                              \
+    VEC_INLINE vec_f32 name##_of(vec_f32 x, vec_f32 y) { return formula; } \
+    static void name(ARGUMENTS) {                                          \
+        (void)scalars;                                                     \
+        run_binary(name##_of, arrays, sizes, start, stop);                 \
     }
-#define RELATION(name, formula)                                                                                        \
-    VEC_INLINE vec_mask name##_of(vec_f32 x, vec_f32 y) { return formula; }                                            \
-    static void name(ARGUMENTS) {                                                                                      \
-        (void)scalars;                                                                                                 \
-        run_relation(name##_of, arrays, sizes, start, stop);                                                           \
+#define RELATION(name, formula)                                             \
+    VEC_INLINE vec_mask name##_of(vec_f32 x, vec_f32 y) { return formula; } \
+    static void name(ARGUMENTS) {                                           \
+        (void)scalars;                                                      \
+        run_relation(name##_of, arrays, sizes, start, stop);                \
     }
-#define SLOPE(name, formula)                                                                                           \
-    VEC_INLINE vec_f32 name##_of(vec_f32 x, vec_f32 y, vec_f32 g) { return formula; }                                  \
-    static void name(ARGUMENTS) {                                                                                      \
-        (void)scalars;                                                                                                 \
-        run_slope(name##_of, arrays, sizes, start, stop);                                                              \
+#define SLOPE(name, formula)                                                          \
+    VEC_INLINE vec_f32 name##_of(vec_f32 x, vec_f32 y, vec_f32 g) { return formula; } \
+    static void name(ARGUMENTS) {                                                     \
+        (void)scalars;                                                                \
+        run_slope(name##_of, arrays, sizes, start, stop);                             \
     }
 
 /* Half of the gradient to each of a tie; a nan operand is what the output is, so it gets the gradient. */
@@ -118,9 +121,23 @@ static void where_forward(ARGUMENTS) {
 
 #define ENTRY(name) {#name, name}
 const kg_entry KG_TABLE(arithmetic)[] = {
-    ENTRY(add_forward),        ENTRY(sub_forward),        ENTRY(mul_forward),        ENTRY(div_forward),
-    ENTRY(div_backward_y),     ENTRY(maximum_forward),    ENTRY(minimum_forward),    ENTRY(maximum_backward_x),
-    ENTRY(maximum_backward_y), ENTRY(minimum_backward_x), ENTRY(minimum_backward_y), ENTRY(eq_forward),
-    ENTRY(ne_forward),         ENTRY(lt_forward),         ENTRY(le_forward),         ENTRY(gt_forward),
-    ENTRY(ge_forward),         ENTRY(where_forward),      {0},
+    ENTRY(add_forward),
+    ENTRY(sub_forward),
+    ENTRY(mul_forward),
+    ENTRY(div_forward),
+    ENTRY(div_backward_y),
+    ENTRY(maximum_forward),
+    ENTRY(minimum_forward),
+    ENTRY(maximum_backward_x),
+    ENTRY(maximum_backward_y),
+    ENTRY(minimum_backward_x),
+    ENTRY(minimum_backward_y),
+    ENTRY(eq_forward),
+    ENTRY(ne_forward),
+    ENTRY(lt_forward),
+    ENTRY(le_forward),
+    ENTRY(gt_forward),
+    ENTRY(ge_forward),
+    ENTRY(where_forward),
+    {0},
 };

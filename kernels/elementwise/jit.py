@@ -6,8 +6,8 @@ import numpy as np
 
 from kernelgrad.kernels.runtime.jit import inline_njit
 
-# Broadcasting kernels take (operands..., out, n, a step per operand, start, stop) and differ in one formula: each is made
-# from it here, as the C bodies are made by a macro.
+# Broadcasting kernels take (operands..., out, n, a step per operand, start, stop) and differ in one formula: each is
+# made from it here, as the C bodies are made by a macro.
 
 BINARY = {
     "add_forward": "x + y",

@@ -1,7 +1,8 @@
-"""Numba twins for the CPU: plain functions of a family's jit.py, compiled to C callbacks that our own thread pool calls.
+"""Numba twins for the CPU: plain functions of a family's jit.py, compiled to C callbacks that our thread pool calls.
 
-A twin takes flat arrays, then sizes, scalars, start and stop. The wrapper made here has the signature of every C kernel,
-unpacks the pointers and calls the twin, which LLVM inlines. No parallel=True (one thread pool is enough), no fastmath.
+A twin takes flat arrays, then sizes, scalars, start and stop. The wrapper made here has the signature of every C
+kernel, unpacks the pointers and calls the twin, which LLVM inlines. No parallel=True (one thread pool is enough),
+no fastmath.
 """
 
 import functools

@@ -10,8 +10,9 @@
 #define KG_API __attribute__((visibility("default")))
 #endif
 
-/* arrays: pointers, inputs then outputs, NULL where an optional one is absent. sizes and scalars: integer and floating parameters.
- * The call does work items start .. stop-1 of sizes[0] (all of them for a kernel that is registered as whole). */
+/* arrays: pointers, inputs then outputs, NULL where an optional one is absent. sizes and scalars: integer and floating
+ * parameters. The call does work items start .. stop-1 of sizes[0] (all of them for a kernel that is registered as
+ * whole). */
 typedef void kg_kernel(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop);
 
 typedef struct {

@@ -6,12 +6,13 @@
 
 typedef void kg_task(void *context, int64_t chunk);
 
-/* Run task(context, 0 .. chunks-1), each once, in any order, and return when all are done. `us` is the estimated time of
- * the whole loop on one thread. The call may come from any thread, and from inside a chunk (then it runs serially). */
+/* Run task(context, 0 .. chunks-1), each once, in any order, and return when all are done. `us` is the estimated time
+ * of the whole loop on one thread. The call may come from any thread, and from inside a chunk (then it runs serially).
+ */
 KG_API void kg_parallel(kg_task *task, void *context, int64_t chunks, double us);
 
-KG_API int kg_threads(void);              /* how many threads work on a loop, the caller included */
-KG_API void kg_set_threads(int threads);  /* 0: what affinity mask and cgroup quota allow. Not from inside a chunk. */
-KG_API const char *kg_threads_why(void);  /* where that number comes from, for people */
+KG_API int kg_threads(void);             /* how many threads work on a loop, the caller included */
+KG_API void kg_set_threads(int threads); /* 0: what affinity mask and cgroup quota allow. Not from inside a chunk. */
+KG_API const char *kg_threads_why(void); /* where that number comes from, for people */
 
 #endif

@@ -1,4 +1,5 @@
-/* Workspaces: per-thread blocks that only grow, so that no kernel allocates inside a parallel region after its first run. */
+/* Workspaces: per-thread blocks that only grow, so that no kernel allocates inside a parallel region after its first
+ * run. */
 #ifndef KG_SCRATCH_H
 #define KG_SCRATCH_H
 
@@ -17,8 +18,8 @@ enum {
     KG_SCRATCH_SLOTS
 };
 
-/* At least nbytes, 64-byte aligned, huge pages when large. Content undefined; valid until this thread asks for the slot again.
- * Never NULL: ends the process with a message if the system has no memory left. */
+/* At least nbytes, 64-byte aligned, huge pages when large. Content undefined; valid until this thread asks for the slot
+ * again. Never NULL: ends the process with a message if the system has no memory left. */
 KG_API void *kg_scratch(int slot, size_t nbytes);
 KG_API size_t kg_scratch_bytes(void); /* held by all threads together */
 

@@ -5,6 +5,7 @@ from math import e, inf, nan, pi
 
 from kernelgrad import autograd, core, cuda, ops
 from kernelgrad.core import (
+    Size,
     available_levels,
     bfloat16,
     device,
@@ -30,7 +31,7 @@ from kernelgrad.core import (
 )
 from kernelgrad.core import bool_ as bool
 from kernelgrad.ops import *  # noqa: F403 - every function on tensors, as kernelgrad.add and so on
-from kernelgrad.tensor import Size, Tensor, set_printoptions
+from kernelgrad.tensor import Tensor, set_printoptions
 
 tensor = ops.tensor  # the function, over the module of the same name
 long, double, float, int = int64, float64, float32, int32

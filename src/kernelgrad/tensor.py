@@ -1,4 +1,4 @@
-"""Tensor: what users hold. Operators and methods, each one line into ops; the data and the graph state live in core.Array."""
+"""Tensor: what users hold. Operators and methods, each one line into ops; data and graph state live in core.Array."""
 
 import builtins
 import copy as _copy
@@ -6,7 +6,7 @@ import copy as _copy
 import numpy as np
 
 from kernelgrad import core, ops
-from kernelgrad.core import Array, Size
+from kernelgrad.core import Array
 
 _add, _mul, _sub, _div = ops.elementwise._add, ops.elementwise.mul, ops.elementwise._sub, ops.elementwise._div
 
@@ -148,7 +148,11 @@ class Tensor(Array):
 
     def __bool__(self):
         if self.numel() != 1:
-            raise RuntimeError("Boolean value of Tensor with " + ("more than one value" if self.numel() else "no values") + " is ambiguous")
+            raise RuntimeError(
+                "Boolean value of Tensor with "
+                + ("more than one value" if self.numel() else "no values")
+                + " is ambiguous"
+            )
         return bool(self.item())
 
     def __float__(self):
@@ -175,7 +179,8 @@ class Tensor(Array):
     def __deepcopy__(self, memo):
         if not self.is_leaf:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment; detach() it first"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol "
+                "at the moment; detach() it first"
             )
         if id(self) not in memo:
             new = core.new_of_class(type(self), core.copy(self))
@@ -350,10 +355,14 @@ class Tensor(Array):
         return core.copy_(self, src if src.shape == self.shape else core.detach(ops.expand(src, self.shape)))
 
     def add_(self, other, *, alpha=1):
-        return _add.into(self, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Array) else other * alpha)
+        return _add.into(
+            self, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Array) else other * alpha
+        )
 
     def sub_(self, other, *, alpha=1):
-        return _sub.into(self, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Array) else other * alpha)
+        return _sub.into(
+            self, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Array) else other * alpha
+        )
 
     def mul_(self, other):
         return _mul.into(self, other)
@@ -392,24 +401,30 @@ def _in_place(name, op):
     def method(self, *args):
         return op.into(self, *args)
 
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", f"`{op.__name__}` in place; returns the tensor."
+    method.__name__, method.__qualname__, method.__doc__ = (
+        name,
+        f"Tensor.{name}",
+        f"`{op.__name__}` in place; returns the tensor.",
+    )
     return method
 
 
 # Functions of ops that take the tensor first are its methods of the same name.
 METHODS = """
-abs acos add addcdiv addcmul all allclose amax amin any argmax argmin argsort asin atan atan2 baddbmm bernoulli bitwise_and
-bitwise_not bitwise_or bitwise_xor bmm ceil chunk clamp clip clone contiguous cos cosh count_nonzero cumprod cumsum diag diagonal diff div dot eq
-equal erf erfc exp exp2 expand expand_as expm1 flatten flip floor floor_divide fmod frac gather ge greater gt index_add index_select isclose isfinite
-isinf isnan kthvalue le lerp less log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt masked_fill
-masked_select matmul max maximum mean median min minimum mm movedim mul multinomial mv nan_to_num narrow ne neg nonzero norm outer permute pow prod
-reciprocal relu remainder repeat repeat_interleave reshape reshape_as roll round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax
-sort split sqrt square squeeze std sub sum swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril triu trunc unbind
-unflatten unfold unique unsqueeze var view view_as where
+abs acos add addcdiv addcmul all allclose amax amin any argmax argmin argsort asin atan atan2 baddbmm bernoulli
+bitwise_and bitwise_not bitwise_or bitwise_xor bmm ceil chunk clamp clip clone contiguous cos cosh count_nonzero
+cumprod cumsum diag diagonal diff div dot eq equal erf erfc exp exp2 expand expand_as expm1 flatten flip floor
+floor_divide fmod frac gather ge greater gt index_add index_select isclose isfinite isinf isnan kthvalue le lerp
+less log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt masked_fill
+masked_select matmul max maximum mean median min minimum mm movedim mul multinomial mv nan_to_num narrow ne neg
+nonzero norm outer permute pow prod reciprocal relu remainder repeat repeat_interleave reshape reshape_as roll
+round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split sqrt square squeeze std sub sum
+swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril triu trunc unbind unflatten
+unfold unique unsqueeze var view view_as where
 """.split()
 IN_PLACE = """
-abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu round rsqrt selu sigmoid sign
-sin sqrt square tan tanh trunc
+abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu round rsqrt
+selu sigmoid sign sin sqrt square tan tanh trunc
 """.split()
 RANDOM_IN_PLACE = "uniform_ normal_ bernoulli_ exponential_ random_".split()
 INDEX_IN_PLACE = "scatter_ scatter_add_ index_add_ index_fill_ index_copy_ index_put_".split()
@@ -446,13 +461,21 @@ def set_printoptions(**options):
 def _describe(x):
     values = core.move(core.detach(x), "cpu")
     values = core.as_numpy(core.cast(values, core.float32) if values.dtype is core.bfloat16 else values)
-    body = np.array2string(values, separator=", ", prefix="tensor(", floatmode="maxprec_equal" if builtins.bool(values.size) else "fixed", **_print_options)
+    body = np.array2string(
+        values,
+        separator=", ",
+        prefix="tensor(",
+        floatmode="maxprec_equal" if builtins.bool(values.size) else "fixed",
+        **_print_options,
+    )
     notes = []
     if x.numel() == 0 and x.shape != (0,):
         notes.append(f"size={tuple(x.shape)}")
     if x.device.type != "cpu":
         notes.append(f"device='{x.device}'")
-    if x.dtype not in (core.get_default_dtype(), core.int64, core.bool_) or (x.numel() == 0 and x.dtype is not core.get_default_dtype()):
+    if x.dtype not in (core.get_default_dtype(), core.int64, core.bool_) or (
+        x.numel() == 0 and x.dtype is not core.get_default_dtype()
+    ):
         notes.append(f"dtype={x.dtype!r}")
     if x.grad_fn is not None:
         notes.append(f"grad_fn={x.grad_fn!r}")

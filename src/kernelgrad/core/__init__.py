@@ -1,5 +1,6 @@
 """The compiled core: arrays, memory, graph, dispatch, and the callers that ops are made of."""
 
+from kernelgrad.core import copies as _copies  # noqa: F401 - gives the arrays their copying kernels
 from kernelgrad.core.array import (
     Array,
     Size,
@@ -48,7 +49,6 @@ from kernelgrad.core.callers import (
     result_type,
     to_dtype,
 )
-from kernelgrad.core import copies as _copies  # noqa: F401 - gives the arrays their copying kernels
 from kernelgrad.core.dispatch import (
     Kernel,
     all_kernels,

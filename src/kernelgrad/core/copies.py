@@ -1,4 +1,4 @@
-"""Copies between memory layouts and dtypes by the elementwise kernels, for `core.array`, which stands below dispatch."""
+"""Copies between memory layouts and dtypes by elementwise kernels, for `core.array`, which stands below dispatch."""
 
 from kernelgrad.core import array
 from kernelgrad.core.dispatch import kernel, use_backend

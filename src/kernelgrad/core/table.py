@@ -1,7 +1,8 @@
 """The dispatch table: one line per kernel says what exists, and for which dtypes.
 
-`reference` (NumPy) is implied everywhere and answers for every other dtype. `key` is the array whose dtype selects; a `whole`
-kernel cuts its own work; `ns` estimates the time per element of the largest array, which decides when threads help.
+`reference` (NumPy) is implied everywhere and answers for every other dtype. `key` is the array whose dtype
+selects; a `whole` kernel cuts its own work; `ns` estimates the time per element of the largest array, which
+decides when threads help.
 """
 
 from typing import NamedTuple

@@ -55,7 +55,14 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False):
 def _nested(data):
     """Lists that hold tensors become lists of arrays; ragged lists get an error that says so."""
     if isinstance(data, (list, tuple)):
-        data = [core.as_numpy(core.move(d, "cpu")) if isinstance(d, Array) else _nested(d) if isinstance(d, (list, tuple)) else d for d in data]
+        data = [
+            core.as_numpy(core.move(d, "cpu"))
+            if isinstance(d, Array)
+            else _nested(d)
+            if isinstance(d, (list, tuple))
+            else d
+            for d in data
+        ]
         if not data:
             return np.zeros(0, core.get_default_dtype().numpy)
     try:
@@ -135,7 +142,9 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and larger bound inconsistent with step sign")
     if dtype is None:
-        dtype = core.int64 if all(isinstance(v, numbers.Integral) for v in (start, end, step)) else core.get_default_dtype()
+        dtype = (
+            core.int64 if all(isinstance(v, numbers.Integral) for v in (start, end, step)) else core.get_default_dtype()
+        )
     count = int(np.ceil((end - start) / step))
     values = np.asarray(start + step * np.arange(count))
     return tensor(values, dtype=dtype, device=device, requires_grad=requires_grad)

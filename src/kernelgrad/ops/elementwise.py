@@ -31,8 +31,12 @@ mul = Binary("mul", "mul", doc=_doc("``input * other``"))
 _div = Binary("div", "div", "float", doc=_doc("``input / other``", "integers become the default float dtype."))
 _floor_divide = Binary("floor_divide", doc=_doc("``floor(input / other)``"))
 _pow = Binary("pow", "kernels", doc=_doc("``input ** other``"))
-maximum = Binary("maximum", "kernels", doc=_doc("The larger of two, nan if either is", note=" Ties share the gradient."))
-minimum = Binary("minimum", "kernels", doc=_doc("The smaller of two, nan if either is", note=" Ties share the gradient."))
+maximum = Binary(
+    "maximum", "kernels", doc=_doc("The larger of two, nan if either is", note=" Ties share the gradient.")
+)
+minimum = Binary(
+    "minimum", "kernels", doc=_doc("The smaller of two, nan if either is", note=" Ties share the gradient.")
+)
 atan2 = Binary("atan2", "kernels", "float", doc=_doc("The angle of the point (other, input), in radians"))
 _BOOL = "bool."
 eq = Binary("eq", result="bool", doc=_doc("``input == other``", _BOOL))
@@ -72,7 +76,9 @@ def div(input, other, *, rounding_mode=None):
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode != "trunc":
-        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
     from kernelgrad.ops.math import trunc
 
     dtype = core.result_type(input, other)
@@ -138,7 +144,9 @@ def fmod(input, other):
 def _refuse_zero(name, other, input):
     """Integer division by zero has no answer; PyTorch raises, and so do we."""
     dtype = core.result_type(input, other)
-    if not dtype.is_floating_point and (other == 0 if not isinstance(other, Array) else (core.as_numpy(other) == 0).any()):
+    if not dtype.is_floating_point and (
+        other == 0 if not isinstance(other, Array) else (core.as_numpy(other) == 0).any()
+    ):
         raise RuntimeError(f"{name}: ZeroDivisionError, integer division by zero")
 
 
@@ -146,7 +154,9 @@ def _bitwise(op):
     def function(input, other):
         for x in (input, other):
             if isinstance(x, float) or (isinstance(x, Array) and x.dtype.is_floating_point):
-                raise RuntimeError(f"{op.__name__}: expected integer or bool tensors, got {getattr(x, 'dtype', 'a float')}")
+                raise RuntimeError(
+                    f"{op.__name__}: expected integer or bool tensors, got {getattr(x, 'dtype', 'a float')}"
+                )
         return op(input, other)
 
     function.__name__ = op.__name__
@@ -186,14 +196,18 @@ class Where(Function):
         where, zero = core.kernel("where_forward"), core.zeros((), grad_out.dtype, grad_out.device)
         grad_x = grad_y = None
         if ctx.needs_input_grad[1]:
-            grad_x = core.sum_to_shape(core.broadcast(where, condition, grad_out, zero, dtype=grad_out.dtype), ctx.shapes[0])
+            grad_x = core.sum_to_shape(
+                core.broadcast(where, condition, grad_out, zero, dtype=grad_out.dtype), ctx.shapes[0]
+            )
         if ctx.needs_input_grad[2]:
-            grad_y = core.sum_to_shape(core.broadcast(where, condition, zero, grad_out, dtype=grad_out.dtype), ctx.shapes[1])
+            grad_y = core.sum_to_shape(
+                core.broadcast(where, condition, zero, grad_out, dtype=grad_out.dtype), ctx.shapes[1]
+            )
         return None, grad_x, grad_y
 
 
 def where(condition, input=None, other=None):
-    """``input`` where `condition` is true, else ``other``; broadcasts all three. With one argument: the indices of true elements.
+    """``input`` where `condition` is true, else ``other``, broadcast. Of one argument: indices of true elements.
 
     Parameters
     ----------
@@ -211,7 +225,9 @@ def where(condition, input=None, other=None):
     if not isinstance(condition, Array):
         raise TypeError(f"where(): argument 'condition' must be Tensor, not {type(condition).__name__}")
     if condition.dtype not in (core.bool_, core.uint8):
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
     dtype = core.result_type(input, other)
     x, y = (_as_array(v, dtype, condition.device) for v in (input, other))
     return Where.apply(condition, x, y)

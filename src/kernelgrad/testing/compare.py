@@ -4,13 +4,14 @@ import numpy as np
 
 from kernelgrad import core
 
-# (relative, absolute in units of the largest expected magnitude). float32: a few ulp of an elementwise function, and sums of a
-# few thousand terms in another order than NumPy's. float64: the same for Numba and NumPy. bfloat16 rounds to 8 bits.
+# (relative, absolute in units of the largest expected magnitude). float32: a few ulp of an elementwise function,
+# and sums of a few thousand terms in another order than NumPy's. float64: the same for Numba and NumPy. bfloat16
+# rounds to 8 bits.
 TOLERANCE = {"float32": (2e-5, 2e-6), "float64": (1e-11, 1e-12), "bfloat16": (1e-2, 1e-2)}
 
 
 def assert_close(actual, expected, dtype="float32", factor=1.0, what=""):
-    """Raise AssertionError unless two arrays agree within the dtype's tolerance; nan equals nan, infinities must match."""
+    """Raise AssertionError unless two arrays agree within the dtype's tolerance; nan equals nan, infinities match."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
     if expected.dtype.kind in "biu":
@@ -19,7 +20,9 @@ def assert_close(actual, expected, dtype="float32", factor=1.0, what=""):
     relative, absolute = TOLERANCE[dtype]
     finite = expected[np.isfinite(expected)]
     scale = float(np.abs(finite).max()) if finite.size else 0.0
-    np.testing.assert_allclose(actual, expected, rtol=relative * factor, atol=absolute * factor * max(scale, 1e-30), err_msg=what)
+    np.testing.assert_allclose(
+        actual, expected, rtol=relative * factor, atol=absolute * factor * max(scale, 1e-30), err_msg=what
+    )
 
 
 def gradcheck(function, inputs, eps=1e-6, rtol=1e-5, atol=1e-7, seed=0):
@@ -59,7 +62,8 @@ def gradcheck(function, inputs, eps=1e-6, rtol=1e-5, atol=1e-7, seed=0):
             numeric, analytic = (up - down) / (2 * eps), float((slope * direction).sum())
             bound = atol + rtol * max(abs(numeric), abs(analytic))
             assert abs(numeric - analytic) <= bound, (
-                f"gradient of input {position}: backward gives {analytic:.10g} along a direction, central differences {numeric:.10g}"
+                f"gradient of input {position}: backward gives {analytic:.10g} along a direction, "
+                f"central differences {numeric:.10g}"
             )
     return True
 

@@ -88,7 +88,13 @@ CASES = [
         kernels=("where_forward",),
         bench=[((256, 1024), (256, 1024))],
         arrays_moved=4,
-        errors=[(lambda: ops.where(kg.ones(3), kg.ones(3), kg.ones(3)), RuntimeError, "expected condition to be a boolean tensor")],
+        errors=[
+            (
+                lambda: ops.where(kg.ones(3), kg.ones(3), kg.ones(3)),
+                RuntimeError,
+                "expected condition to be a boolean tensor",
+            )
+        ],
     ),
     OpCase(
         "clamp",
