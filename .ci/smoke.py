@@ -19,6 +19,4 @@ for _ in range(60):
     optimizer.step()
     losses.append(loss.item())
 assert losses[-1] < 0.3 * losses[0], losses
-print(
-    f"kernelgrad {kg.__version__}, Python {sys.version.split()[0]}: {kg.isa()}, loss {losses[0]:.2f} -> {losses[-1]:.3f}"
-)
+print(f"{kg.__version__}, Python {sys.version.split()[0]}: {kg.isa()}, loss {losses[0]:.2f} -> {losses[-1]:.3f}")

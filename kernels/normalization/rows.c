@@ -111,7 +111,8 @@ VEC_INLINE void backward_part(const backward *b, int64_t part, int centred) {
     int64_t row = part * b->part, stop = row + b->part < b->rows ? row + b->part : b->rows;
     float *partial = b->partial + part * 2 * b->n, *by_bias = centred ? partial + b->n : 0;
     memset(partial, 0, (size_t)(2 * b->n) * sizeof(float));
-    for (; row + 4 <= stop; row += 4) backward_few(b, row, 4, partial, by_bias, centred);
+    /* Short rows one after the other keep to one stream; for long ones the sums would be in the L2 each time. */
+    for (; b->n > 1024 && row + 4 <= stop; row += 4) backward_few(b, row, 4, partial, by_bias, centred);
     for (; row < stop; row++) backward_few(b, row, 1, partial, by_bias, centred);
 }
 static void layer_norm_part(void *context, int64_t part) { backward_part(context, part, 1); }
