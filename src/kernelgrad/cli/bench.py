@@ -13,7 +13,7 @@ from typing import Any
 
 from kernelgrad.cli.console import Output, Refusal, positive, require
 
-PEERS = ("numpy", "torch", "jax", "onnxruntime")
+PEERS = ("numpy", "torch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
