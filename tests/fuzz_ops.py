@@ -18,6 +18,10 @@ from kernelgrad import ops
 from kernelgrad.nn import functional
 
 faulthandler.enable()
+if sys.platform == "linux":  # a result of 2^40 elements should be refused by the system, not by its out-of-memory killer
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 SKIP = {
     "save",
     "load",

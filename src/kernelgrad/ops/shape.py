@@ -225,6 +225,8 @@ def tensor_split(input, indices_or_sections, dim=0):
         count = indices_or_sections
         if count <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {count}")
+        if count > max(n, 1 << 20):
+            raise RuntimeError(f"tensor_split: {count} sections of a dimension of size {n} would nearly all be empty")
         return split_sizes(input, tuple(n // count + (i < n % count) for i in range(count)), dim)
     cuts = [0, *(min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections), n]
     return tuple(narrow(input, dim, a, max(b - a, 0)) for a, b in zip(cuts[:-1], cuts[1:], strict=True))
