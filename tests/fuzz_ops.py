@@ -18,7 +18,7 @@ from kernelgrad import ops
 from kernelgrad.nn import functional
 
 faulthandler.enable()
-if sys.platform == "linux":  # a result of 2^40 elements should be refused by the system, not by its out-of-memory killer
+if sys.platform == "linux":  # 2^40 elements should be refused, not end in the out-of-memory killer
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))

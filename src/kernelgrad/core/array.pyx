@@ -296,9 +296,8 @@ cdef Array new_like(Array x, int code):
     return y
 
 
-cdef Array alias(Array x):
-    """The same memory as a new array outside the graph."""
-    cdef Array y = bare()
+cdef Array same_memory(Array y, Array x):
+    """Let y name x's memory, shape and dtype."""
     y.data = x.data
     y.storage = x.storage
     y.size = x.size
@@ -309,6 +308,11 @@ cdef Array alias(Array x):
     y.on = x.on
     y.layout = x.layout
     return y
+
+
+cdef Array alias(Array x):
+    """The same memory as a new array outside the graph."""
+    return same_memory(bare(), x)
 
 
 cdef Array view_of(Array x, int nd, const int64_t *dims, const int64_t *strides, int64_t offset):
@@ -835,31 +839,12 @@ cdef class Array:
 
 def new_of_class(cls, Array x not None):
     """The same memory as an instance of `cls` (Parameter, say), outside the graph."""
-    cdef Array y = <Array>kg_new(cls, no_args)
-    y.data = x.data
-    y.storage = x.storage
-    y.size = x.size
-    memcpy(y.dims, x.dims, sizeof(x.dims))
-    memcpy(y.strides, x.strides, sizeof(x.strides))
-    y.nd = x.nd
-    y.code = x.code
-    y.on = x.on
-    y.layout = x.layout
-    return y
+    return same_memory(<Array>kg_new(cls, no_args), x)
 
 
 def rebind(Array x not None, Array y not None):
     """Let `x` name y's memory, shape and dtype (what assigning to ``.data`` does); graph state of `x` stays."""
-    x.data = y.data
-    x.storage = y.storage
-    x.size = y.size
-    memcpy(x.dims, y.dims, sizeof(x.dims))
-    memcpy(x.strides, y.strides, sizeof(x.strides))
-    x.nd = y.nd
-    x.code = y.code
-    x.on = y.on
-    x.layout = y.layout
-    return x
+    return same_memory(x, y)
 
 
 def detach(Array x not None):
