@@ -96,6 +96,9 @@ RELATION(lt_forward, vec_lt(x, y))
 RELATION(le_forward, vec_le(x, y))
 RELATION(gt_forward, vec_gt(x, y))
 RELATION(ge_forward, vec_ge(x, y))
+RELATION(logical_and_forward, vec_mask_and(vec_ne(x, vec_zero()), vec_ne(y, vec_zero())))
+RELATION(logical_or_forward, vec_mask_or(vec_ne(x, vec_zero()), vec_ne(y, vec_zero())))
+RELATION(logical_xor_forward, vec_mask_xor(vec_ne(x, vec_zero()), vec_ne(y, vec_zero())))
 
 /* out = condition ? x : y; condition is bytes 0 or 1. */
 static void where_forward(ARGUMENTS) {
@@ -121,23 +124,15 @@ static void where_forward(ARGUMENTS) {
 
 #define ENTRY(name) {#name, name}
 const kg_entry KG_TABLE(arithmetic)[] = {
-    ENTRY(add_forward),
-    ENTRY(sub_forward),
-    ENTRY(mul_forward),
-    ENTRY(div_forward),
-    ENTRY(div_backward_y),
-    ENTRY(maximum_forward),
-    ENTRY(minimum_forward),
-    ENTRY(maximum_backward_x),
-    ENTRY(maximum_backward_y),
-    ENTRY(minimum_backward_x),
-    ENTRY(minimum_backward_y),
-    ENTRY(eq_forward),
-    ENTRY(ne_forward),
-    ENTRY(lt_forward),
-    ENTRY(le_forward),
-    ENTRY(gt_forward),
-    ENTRY(ge_forward),
-    ENTRY(where_forward),
-    {0},
+    ENTRY(add_forward),         ENTRY(sub_forward),
+    ENTRY(mul_forward),         ENTRY(div_forward),
+    ENTRY(div_backward_y),      ENTRY(maximum_forward),
+    ENTRY(minimum_forward),     ENTRY(maximum_backward_x),
+    ENTRY(maximum_backward_y),  ENTRY(minimum_backward_x),
+    ENTRY(minimum_backward_y),  ENTRY(eq_forward),
+    ENTRY(ne_forward),          ENTRY(lt_forward),
+    ENTRY(le_forward),          ENTRY(gt_forward),
+    ENTRY(ge_forward),          ENTRY(where_forward),
+    ENTRY(logical_and_forward), ENTRY(logical_or_forward),
+    ENTRY(logical_xor_forward), {0},
 };

@@ -27,6 +27,9 @@ BINARY = {
     "le_forward": "x <= y",
     "gt_forward": "x > y",
     "ge_forward": "x >= y",
+    "logical_and_forward": "x != 0 and y != 0",
+    "logical_or_forward": "x != 0 or y != 0",
+    "logical_xor_forward": "(x != 0) != (y != 0)",
 }
 SLOPES = {
     "div_backward_y": "-(g * (x / y)) / y",
