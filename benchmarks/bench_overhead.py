@@ -46,7 +46,7 @@ CALLS = {
 
 def tasks(session, function):
     if function is bench_import:
-        contenders = ("simd", *session.peers)
+        contenders = ("simd", *(peer for peer in session.peers if peer != "torch.compile"))
         modules = {"simd": "kernelgrad"}
         yield Task(
             "import",
@@ -57,9 +57,7 @@ def tasks(session, function):
         )
         return
     for name, build in CALLS.items():
-        contenders = tuple(
-            c for c in (*session.backends, *session.peers) if c not in ("numpy", "reference", "cuda", "jit")
-        )
+        contenders = ("simd", "torch") if "torch" in session.peers else ("simd",)
         yield Task(
             "overhead",
             name,

@@ -2,6 +2,8 @@
 
 kernelgrad and PyTorch (eager, same number of threads; the networks with convolutions in channels_last memory as well)
 run the same code on the same numbers, in turns. MLPs and the CNN train with Adam, ResNet-20 with SGD and momentum.
+With `--peers torch.compile` PyTorch's step runs compiled as well, with `--peers jax` the networks of `jax_steps` under
+`jit` (JAX has no setting for its number of threads: it takes what the process may use).
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ def tasks(session, function):
         contenders = list(session.backends)
         if "torch" in session.peers:
             contenders += ["torch", "torch channels_last"] if net.convolutional else ["torch"]
+        if "torch.compile" in session.peers:
+            contenders += ["torch.compile"]
+        if "jax" in session.peers:
+            contenders += ["jax"]
         yield Task(
             "training steps",
             net.name,
@@ -56,32 +62,42 @@ def tasks(session, function):
 
 
 def contender(name, net):
+    if name == "jax":
+        import jax_steps
+
+        return Contender(name, jax_steps.training_step(net.name, *data(net), net.sgd))
     if name.startswith("torch"):
         import torch
 
-        return Contender(name, step(torch, net, channels_last=name.endswith("channels_last")))
+        channels_last = name.endswith("channels_last") or (net.convolutional and name == "torch.compile")
+        return Contender(name, step(torch, net, channels_last=channels_last, compiled=name == "torch.compile"))
     device = "cuda" if name == "cuda" else "cpu"
     return Contender(
         name, step(kg, net, device), backend(name, whole_nets=True), kg.cuda.synchronize if name == "cuda" else None
     )
 
 
-def step(library, net, device="cpu", channels_last=False):
+def data(net):
+    """Inputs and targets."""
     rng = np.random.default_rng(0)
+    inputs = rng.standard_normal(net.input, np.float32)
+    if net.classes:
+        return inputs, rng.integers(0, net.classes, net.input[0])
+    return inputs, rng.standard_normal((net.input[0], 1), np.float32)
+
+
+def step(library, net, device="cpu", channels_last=False, compiled=False):
     library.manual_seed(0)
     model = net.build(library).to(device)
-    inputs = library.from_numpy(rng.standard_normal(net.input, np.float32)).to(device)
+    inputs, targets = (library.from_numpy(array).to(device) for array in data(net))
     if channels_last:
         model = model.to(memory_format=library.channels_last)
         inputs = inputs.to(memory_format=library.channels_last)
     functional = library.nn.functional
-    if net.classes:
-        targets = library.from_numpy(rng.integers(0, net.classes, net.input[0])).to(device)
-        loss_of = functional.cross_entropy
-    else:
-        targets = library.from_numpy(rng.standard_normal((net.input[0], 1), np.float32)).to(device)
-        loss_of = functional.mse_loss
+    loss_of = functional.cross_entropy if net.classes else functional.mse_loss
     parameters = list(model.parameters())
+    if compiled:
+        model = library.compile(model)
     # Steps so small that hundreds of them on one batch do not drive the network into saturation.
     if net.sgd:
         optimizer = library.optim.SGD(parameters, lr=1e-4, momentum=0.9)

@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import harness
 
-PEERS = ("numpy", "torch")
+from kernelgrad.cli.bench import PEERS
+
 BACKENDS = ("simd", "jit", "reference", "cuda")
 SESSION = pytest.StashKey[harness.Session]()
 ABSENT = pytest.StashKey[list]()
@@ -21,6 +22,8 @@ def pytest_addoption(parser):
     group.addoption("--peers", default="numpy,torch", help="libraries to compare with, comma-separated, or none")
     group.addoption("--backends", default="simd", help=f"backends to time, comma-separated, of {', '.join(BACKENDS)}")
     group.addoption("--race-seconds", type=float, default=0.2, help="time to spend on each row")
+    group.addoption("--shapes", type=int, default=8, help="random shapes to draw of each class")
+    group.addoption("--seed", type=int, default=0, help="which random shapes")
     group.addoption("--rows", type=Path, help="write every row to this JSON file")
     group.addoption("--rows-table", type=Path, help="write a readable table (Markdown) to this file")
 
@@ -28,7 +31,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     peers = names(config.getoption("--peers"), PEERS, "--peers")
     backends = names(config.getoption("--backends"), BACKENDS, "--backends")
-    absent = [peer for peer in peers if importlib.util.find_spec(peer) is None]
+    absent = [peer for peer in peers if importlib.util.find_spec(PEERS[peer]) is None]
     if "jit" in backends and importlib.util.find_spec("numba") is None:
         absent.append("jit (Numba)")
         backends.remove("jit")
@@ -39,9 +42,11 @@ def pytest_configure(config):
             absent.append(f"cuda ({cuda.why_not()})")
             backends.remove("cuda")
     present = [peer for peer in peers if peer not in absent]
-    config.stash[SESSION] = harness.Session(present, backends, config.getoption("--race-seconds"))
+    session = harness.Session(present, backends, config.getoption("--race-seconds"))
+    session.shapes, session.seed = config.getoption("--shapes"), config.getoption("--seed")
+    config.stash[SESSION] = session
     config.stash[ABSENT] = absent
-    if "torch" in present:
+    if "torch" in present or "torch.compile" in present:
         import torch
 
         import kernelgrad as kg

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import summary
+
 ROUND = 1e-3
 FEWEST, MOST = 5, 400  # rounds
 BEYOND_CACHE = 1 << 28  # bytes
@@ -128,6 +130,7 @@ class Session:
         self.peers = peers
         self.backends = backends
         self.seconds = seconds
+        self.shapes, self.seed = 8, 0  # random shapes: how many of each class, and which
         self.rows: list[Row] = []
         self._roofs: dict[str, float] | None = None
         self._task: Any = None
@@ -268,6 +271,7 @@ def as_table(found: dict[str, Any]) -> str:
             cells += [number(row["gflops"], ".1f"), number(row["gbytes"], ".1f"), number(row["share"], ".0%")]
             cells += [number(row["ratios"].get(peer), ".2f") for peer in peers]
             lines.append("| " + " | ".join(cells) + " |")
+    lines[6:6] = summary.of_classes(found["rows"])
     return "\n".join(lines) + "\n"
 
 

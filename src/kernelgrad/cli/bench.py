@@ -13,7 +13,8 @@ from typing import Any
 
 from kernelgrad.cli.console import Output, Refusal, positive, require
 
-PEERS = ("numpy", "torch")
+# What pip installs, by the name of the peer.
+PEERS = {"numpy": "numpy", "torch": "torch", "torch.compile": "torch", "jax": "jax", "onnxruntime": "onnxruntime"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite", type=Path, metavar="FOLDER", help="the folder with the suites (default: ./benchmarks)"
     )
     parser.add_argument("--seconds", type=float, default=0.3, help="time to spend on each row's race (default: 0.3)")
+    parser.add_argument("--shapes", type=positive, default=8, help="random shapes to draw of each class (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="which random shapes (default: 0)")
     parser.add_argument("--json", action="store_true", help="the last line of output is one JSON object")
 
 
@@ -78,7 +81,7 @@ def present(text: str) -> tuple[list[str], list[str]]:
     for name in asked:
         if name not in PEERS:
             raise Refusal(f"no peer is called {name!r}; there are {', '.join(PEERS)}")
-    found = [name for name in asked if importlib.util.find_spec(name) is not None]
+    found = [name for name in asked if importlib.util.find_spec(PEERS[name]) is not None]
     return found, [name for name in asked if name not in found]
 
 
@@ -111,6 +114,7 @@ def run_pytest(arguments: argparse.Namespace, folder: Path, peers: list[str], re
         "--benchmark-disable-gc",
     ]
     command += ["--peers", ",".join(peers) or "none", "--backends", arguments.backends]
+    command += ["--shapes", arguments.shapes, "--seed", arguments.seed]
     command += ["--race-seconds", str(arguments.seconds), "--rows", results, "--benchmark-columns=median,min,rounds"]
     command += ["--rows-table", arguments.out / "table.md"]
     if arguments.only:
