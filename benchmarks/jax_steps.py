@@ -111,7 +111,7 @@ def network(name: str, rng: np.random.Generator) -> tuple[Any, Callable[..., Any
 
 
 def training_step(name: str, inputs: np.ndarray, targets: np.ndarray, sgd: bool) -> Callable[[], Any]:
-    """One step on a fixed batch: cross entropy for integer targets, else mean squared error; Adam, or SGD with momentum."""
+    """A step on a fixed batch: cross entropy for integer targets, else mean squared error; Adam, or SGD."""
     parameters, forward = network(name, np.random.default_rng(0))
     tree = jax.tree_util
     x = jnp.asarray(inputs.transpose(0, 2, 3, 1) if inputs.ndim == 4 else inputs)

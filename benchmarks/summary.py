@@ -21,7 +21,7 @@ def of_classes(rows: list[dict[str, Any]]) -> list[str]:
         "",
         "## classes",
         "",
-        "Time of the peer (its better layout) over ours, geometric mean and worst over the random shapes of each class.",
+        "Time of the peer (its better layout) over ours: geometric mean and worst of the random shapes of each class.",
         "",
         "| class | pass | shapes | mean ratio | below 0.95 | worst | its shape |",
         "|---|---|---:|---:|---:|---:|---|",
