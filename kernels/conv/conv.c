@@ -27,6 +27,18 @@ static int winograd_fits(const conv_shape *s, int64_t height, int64_t width) {
            height * width * 20 >= 16 * ceil_div(height, 4) * ceil_div(width, 4) * 7;
 }
 
+/* Fewer than 16 channels out leave lanes idle in a product whose columns they are. With pixels as columns no lane is,
+ * but the source is transposed first and taps are summed afterwards. */
+static int narrow_pays(const conv_shape *s, int64_t outs) {
+    int64_t taps = s->kh * s->kw;
+    return s->groups == 1 && outs < 16 && outs * taps * 5 + 20 <= 16 * taps * 4;
+}
+/* The same for forward, where only stride 1 can be written so, with padding inside the kernel's reach. */
+static int narrow_forward_pays(const conv_shape *s) {
+    return s->stride[0] == 1 && s->stride[1] == 1 && s->padding[0] <= (s->kh - 1) * s->dilation[0] &&
+           s->padding[1] <= (s->kw - 1) * s->dilation[1] && s->C >= 16 && narrow_pays(s, s->K);
+}
+
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
 /* In backward the number of tiles counts too: each call transforms the weights, or their gradient, anew. */
@@ -47,6 +59,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
         KG_NAME(conv_winograd_forward)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
+    else if (narrow_forward_pays(&s))
+        KG_NAME(conv_narrow_forward)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
 }
@@ -63,6 +77,8 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
+    else if (s.K >= 4 && narrow_pays(&s, s.C))
+        KG_NAME(conv_narrow_data)(&s, grad_out, weight, NULL, grad_x);
     else
         KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
 }
@@ -97,6 +113,8 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
+    else if (s.K >= 4 && narrow_pays(&s, s.C))
+        KG_NAME(conv_narrow_data)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);
 }

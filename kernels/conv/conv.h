@@ -96,6 +96,12 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
 
+/* narrow.c: few channels out, groups 1; forward of stride 1 only. */
+void KG_NAME(conv_narrow_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                  float *out);
+void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                               float *grad_x);
+
 /* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, groups 1, at least 16 channels in and out. */
 void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
                                     float *out);
