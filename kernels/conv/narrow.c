@@ -1,8 +1,8 @@
 /* A product with few channels out, as backward data of a first layer: in implicit.c its columns would be those few, and
  * most of a vector idle. Here pixels are the columns. With the source transposed, part[(o, tap)][pixel] = sum over
  * channels of weight[o, channel, tap] source[pixel, channel] is a product with full vectors; output pixel j of a row is
- * then the sum of what reaches it, j + before = x step + tap gap. Rows are padded with zeros between each other, so
- * that no sum needs an edge. Chunk: a band of output rows of an image; bands meet in source rows both work out. */
+ * then the sum of what reaches it, j + before = x step + tap gap. Between rows lie zeros, so that no
+ * sum needs an edge. Chunk: a band of output rows of an image; bands meet in source rows both work out. */
 #include "conv/conv.h"
 #include "matmul/transpose.h"
 
@@ -17,8 +17,8 @@ typedef struct {
 typedef struct {
     scatter_axis axes[2];
     const float *source, *weight, *bias;
-    float *packed, *out; /* packed[in][outs][taps] */
-    int64_t images, in, outs, taps, block, blocks, width, relu;
+    float *packed, *out;                                        /* packed[in][outs][taps] */
+    int64_t images, in, outs, taps, blocks, width, group, relu; /* width: of a row with its zeros */
 } narrow;
 
 /* Source rows that reach output rows y0 .. y1-1. */
@@ -28,24 +28,16 @@ static void source_rows(const scatter_axis *v, int64_t y0, int64_t y1, int64_t *
     *end = most(least(high / v->step + 1, v->source), *first);
 }
 
-/* b[channel][ld]: `margin` zeros, and after each row of pixels as many again. Blocks write beyond the end of a row, in
- * order, so that what comes next covers it. */
-static void transpose_rows(const narrow *z, const float *from, int64_t rows, int64_t margin, float *b, int64_t ld) {
+/* b[channel][ld] of `rows` rows of pixels, each `width` after the one before. What a block writes beyond the end of a
+ * row is zeros, or covered by the next. */
+static void transpose_rows(const narrow *z, const float *from, int64_t rows, float *b, int64_t ld) {
     int64_t pixels = z->axes[1].source, in = z->in;
-    for (int64_t i = 0; i < in; i++)
-        for (int64_t c = 0; c < margin; c += VEC_LANES) vec_storeu(b + i * ld + c, vec_zero());
-    b += margin;
     for (int64_t row = 0; row < rows; row++, from += pixels * in, b += z->width)
-        for (int64_t i = 0; i < in; i += TRANSPOSE_BLOCK) {
-            float *to = b + i * ld;
-            int64_t count = least(in - i, TRANSPOSE_BLOCK);
+        for (int64_t i = 0; i < in; i += TRANSPOSE_BLOCK)
             for (int64_t x = 0; x < pixels; x += TRANSPOSE_BLOCK) {
                 if (x + TRANSPOSE_BLOCK > pixels && pixels >= TRANSPOSE_BLOCK) x = pixels - TRANSPOSE_BLOCK;
-                transpose_part(from + x * in + i, in, pixels - x, count, to + x, ld);
+                transpose_part(from + x * in + i, in, pixels - x, in - i, b + i * ld + x, ld);
             }
-            for (int64_t p = 0; p < count; p++)
-                for (int64_t c = 0; c < margin; c += VEC_LANES) vec_storeu(to + p * ld + pixels + c, vec_zero());
-        }
 }
 
 /* How far before q the parts lie that reach output row y at `phase`: `list`, returns how many. */
@@ -83,19 +75,23 @@ static void narrow_band(void *context, int64_t chunk) {
     int64_t n = chunk / z->blocks, y0 = cut(v->outputs, z->blocks, chunk % z->blocks),
             y1 = cut(v->outputs, z->blocks, chunk % z->blocks + 1), first, end;
     source_rows(v, y0, y1, &first, &end);
-    int64_t margin = z->width - h->source, columns = margin + (end - first) * z->width;
-    int64_t ld = odd_lines(columns + 4 * PANEL), rows = z->outs * z->taps,
-            line_floats = ceil_div(h->outputs, h->step) + 2 * VEC_LANES;
-    float *b =
-        kg_scratch(KG_SCRATCH_CONV, sizeof(float) * ((ceil_div(z->in, TRANSPOSE_BLOCK) * TRANSPOSE_BLOCK + rows) * ld +
-                                                     line_floats + 2 * z->taps));
-    float *part = b + ceil_div(z->in, TRANSPOSE_BLOCK) * TRANSPOSE_BLOCK * ld;
+    int64_t margin = z->width - h->source, rows = z->outs * z->taps;
+    int64_t ld = odd_lines(margin + (end - first) * z->width + 4 * VEC_LANES);
+    int64_t b_row = odd_lines(z->group * z->width + TRANSPOSE_BLOCK + PANEL);
+    int64_t line_floats = ceil_div(h->outputs, h->step) + 2 * VEC_LANES, b_floats = z->in * b_row;
+    float *b = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (b_floats + rows * ld + line_floats + 2 * z->taps));
+    float *part = memset(b + b_floats, 0, sizeof(float) * rows * ld);
     int64_t *list = (int64_t *)(part + rows * ld);
     float *line = (float *)(list + z->taps);
-    transpose_rows(z, z->source + (n * v->source + first) * h->source * z->in, end - first, margin, b, ld);
     conv_operand a = {z->packed, 1, rows, 1, 0};
     const conv_epilogue plain = {0};
-    KG_NAME(conv_gemm)(rows, columns, z->in, &a, b, ld, PANEL, part, ld, &plain);
+    memset(b, 0, sizeof(float) * b_floats);
+    for (int64_t row = first, some; row < end; row += some) {
+        some = least(z->group, end - row);
+        transpose_rows(z, z->source + (n * v->source + row) * h->source * z->in, some, b, b_row);
+        KG_NAME(conv_gemm)(rows, some * z->width - margin, z->in, &a, b, b_row, PANEL,
+                           part + margin + (row - first) * z->width, ld, &plain);
+    }
     for (int64_t y = y0; y < y1; y++) {
         float *to = z->out + (n * v->outputs + y) * h->outputs * z->outs;
         for (int64_t phase = 0; phase < h->step; phase++) {
@@ -130,6 +126,13 @@ static void run_narrow(narrow *z, int64_t weight_out, int64_t weight_in, int fli
     const scatter_axis *v = z->axes, *h = z->axes + 1;
     if (z->images * v->outputs * h->outputs == 0) return;
     z->width = h->source + ((h->taps - 1) * h->gap + h->step - 1) / h->step;
+    /* Rows are multiplied as many at a time as leave the fewest lanes idle. */
+    double best = 0;
+    for (int64_t rows = 1; rows <= 4; rows++) {
+        int64_t columns = rows * z->width - (z->width - h->source);
+        double used = (double)rows * h->source / (ceil_div(columns, 16) * 16);
+        if (used > best * 1.05) best = used, z->group = rows;
+    }
     int64_t rows = z->outs * z->taps, halo = ceil_div((v->taps - 1) * v->gap, v->step);
     int64_t source = most(BAND / ((rows + z->in) * z->width) - halo, 2 * halo + 1); /* rows of it, new to the band */
     z->blocks = most(ceil_div(v->outputs, source * v->step),

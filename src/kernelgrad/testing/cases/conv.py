@@ -104,6 +104,21 @@ CASES = [
         tolerance=2,
     ),
     _case(
+        "conv2d_narrow",  # few channels in or out: pixels take the place of channels in the vectors
+        shapes=[
+            ((2, 3, 9, 20), (17, 3, 3, 3), True),
+            ((1, 20, 7, 5), (3, 20, 3, 5), True),
+            ((2, 16, 18, 33), (1, 16, 5, 5), True),
+        ],
+        kwargs=[
+            {"padding": 1},
+            {"padding": (2, 0)},
+            {"stride": (2, 3), "padding": 1},
+            {"dilation": (1, 2), "padding": 4},
+        ],
+        tolerance=2,
+    ),
+    _case(
         "conv2d_1x1",
         shapes=[((2, 64, 6, 5), (70, 64, 1, 1), True), ((1, 512, 3, 3), (40, 512, 1, 1), False)],
         kwargs=[{}, {"stride": 2}],
