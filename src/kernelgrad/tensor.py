@@ -275,12 +275,12 @@ class Tensor(Array):
             If it is on a GPU (use ``.cpu()`` first) or bfloat16 (use ``.float()`` first).
         """
         if force:
-            return core.as_numpy(core.move(core.detach(self), "cpu"))
+            return core.shared_with_numpy(core.move(core.detach(self), "cpu"))
         if self.requires_grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is core.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16: convert with .float() first")
-        return core.as_numpy(self)
+        return core.shared_with_numpy(self)
 
     def tolist(self):
         """Nested Python lists of numbers, or one number for a 0-d tensor."""

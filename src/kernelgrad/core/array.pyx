@@ -511,6 +511,18 @@ def as_numpy(Array x not None):
     return numpy_view(x)
 
 
+def known_version(Array x not None):
+    """The version of x's memory, or -1 where NumPy may have changed it unseen."""
+    return -1 if x.storage.exposed else x.storage.version
+
+
+def shared_with_numpy(Array x not None):
+    """`as_numpy` for users: from now on x may change without a new version, so nothing derived from it is kept."""
+    view = as_numpy(x)
+    x.storage.exposed = True
+    return view
+
+
 def as_strided(Array x not None, shape, strides, int64_t offset=0):
     """A view with the given shape and strides (elements), `offset` elements from x's first; no graph, no bounds check."""
     cdef int64_t dims[8]

@@ -8,6 +8,7 @@ cdef class Storage:
     cdef int64_t version      # counts in-place changes, shared by all views
     cdef int device
     cdef bint read_only
+    cdef bint exposed         # NumPy may write here, unseen by `version`
     cdef object owner         # who owns the memory if not us (a NumPy array), else None
 
 

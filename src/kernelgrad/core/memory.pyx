@@ -50,6 +50,7 @@ cdef Storage borrow_storage(void *data, size_t nbytes, object owner, bint read_o
     s.nbytes = nbytes
     s.owner = owner
     s.read_only = read_only
+    s.exposed = True
     return s
 
 

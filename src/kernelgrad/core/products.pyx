@@ -81,7 +81,7 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
         gemm(&p, x, w, bias, None, out, activation, 1, 0)
     else:
         if (transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024
-                and w.layout & CONTIGUOUS):
+                and w.layout & CONTIGUOUS and not w.storage.exposed):
             packed = packed_weight(w, p.n, p.k)
         gemm(&p, x, w, bias, packed, out, activation, 1, 0)
     if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():

@@ -9,8 +9,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from kernelgrad.nn.activations import ReLU, Sigmoid, Tanh
+from kernelgrad.nn.conv import Conv1d, Conv2d
+from kernelgrad.nn.folding import can_fold
 from kernelgrad.nn.linear import Linear
 from kernelgrad.nn.module import Module, indent
+from kernelgrad.nn.normalization import BatchNorm1d, BatchNorm2d
 from kernelgrad.nn.parameter import Parameter
 from kernelgrad.tensor import Tensor
 
@@ -76,7 +79,13 @@ class _Indexed(Module):
         return module
 
 
-JOINED = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+# By the type of a layer: the activations that it takes along in its own pass when they stand behind it.
+JOINED = {
+    Linear: {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"},
+    Conv1d: {ReLU: "relu"},
+    Conv2d: {ReLU: "relu"},
+}
+NORMS = (BatchNorm1d, BatchNorm2d)
 
 
 def _is_plain(module: Module) -> bool:
@@ -84,10 +93,22 @@ def _is_plain(module: Module) -> bool:
     return not module._hooks and "forward" not in module.__dict__
 
 
+def _takes_norm(layer: Any, norm: Any, input: Any) -> bool:
+    return type(layer) is not Linear and can_fold(layer, norm, input)
+
+
+def _joined(layer: Any, norm: Any, input: Any, activation: str | None) -> Any:
+    if norm is not None:
+        return layer.activated(input, activation, norm)
+    return layer(input) if activation is None else layer.activated(input, activation)
+
+
 class Sequential(_Indexed):
     """Modules called one after the other, each on what the one before returned.
 
-    A `Linear` and the `ReLU`, `Tanh` or `Sigmoid` behind it run as one kernel, to the same bits, unless one has hooks.
+    A `Linear` and the `ReLU`, `Tanh` or `Sigmoid` behind it run as one kernel, to the same bits, unless one has hooks;
+    so do a `Conv1d` or `Conv2d` and a `ReLU`. In `eval()` under `no_grad` a batch norm behind a convolution is folded
+    into its weights, which rounds a little differently: relative L2 error at most 2e-6, as a convolution's own.
 
     Made of modules, ``Sequential(Linear(4, 8), ReLU())``, or of an `OrderedDict` of named ones.
     """
@@ -102,21 +123,25 @@ class Sequential(_Indexed):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
-        linear = None  # waits for the module behind it: an activation that needs its output alone joins its pass
+        layer = norm = None  # the layer waits for the modules behind it: what can join its pass does
         for module in self._modules.values():
-            if linear is not None:
-                activation = JOINED.get(type(module))
+            if layer is not None:
+                kind = type(module)
+                activation = JOINED[type(layer)].get(kind)
                 if activation is not None and _is_plain(module):
-                    input = linear.activated(input, activation)
-                    linear = None
+                    input = _joined(layer, norm, input, activation)
+                    layer = norm = None
                     continue
-                input = linear(input)
-                linear = None
-            if type(module) is Linear and _is_plain(module):
-                linear = module
+                if kind in NORMS and norm is None and _is_plain(module) and _takes_norm(layer, module, input):
+                    norm = module
+                    continue
+                input = _joined(layer, norm, input, None)
+                layer = norm = None
+            if type(module) in JOINED and _is_plain(module):
+                layer = module
             else:
                 input = module(input)
-        return input if linear is None else linear(input)
+        return input if layer is None else _joined(layer, norm, input, None)
 
     def _part(self, index: slice) -> Self:
         return type(self)(OrderedDict(list(self._modules.items())[index]))

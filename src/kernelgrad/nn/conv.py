@@ -9,8 +9,11 @@ from typing import Any
 from kernelgrad.core import empty
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
+from kernelgrad.nn.error_path import prefix_path
+from kernelgrad.nn.folding import folded
 from kernelgrad.nn.module import Module
 from kernelgrad.nn.parameter import Parameter
+from kernelgrad.ops.conv import conv_activation
 from kernelgrad.tensor import Tensor
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -133,6 +136,37 @@ class _Conv(_ConvNd):
             dtype,
         )
 
+    def forward(self, input: Tensor) -> Tensor:
+        return self._convolve(input, self.weight, self.bias, None)
+
+    def activated(self, input: Tensor, activation: str | None, norm: Module | None = None) -> Tensor:
+        """``activation(norm(self(input)))`` in one pass, without the hooks.
+
+        `activation`: "relu" or None. `norm`: a batch norm that `folding.can_fold` allows.
+        """
+        try:
+            weight, bias = (self.weight, self.bias) if norm is None else folded(self, norm)
+            return self._convolve(input, weight, bias, activation)
+        except Exception as error:
+            prefix_path(error, self)
+            raise
+
+    def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._pad_sides(), mode=self.padding_mode), 0
+        return conv_activation(
+            f"conv{self.dims}d",
+            input,
+            weight,
+            bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+            activation,
+        )
+
 
 class Conv1d(_Conv):
     """Cross-correlation along L. Shape: (N, C, L) -> (N, out_channels, L_out), or without N.
@@ -143,12 +177,6 @@ class Conv1d(_Conv):
 
     dims = 1
 
-    def forward(self, input: Tensor) -> Tensor:
-        if self.padding_mode != "zeros":
-            padded = F.pad(input, self._pad_sides(), mode=self.padding_mode)
-            return F.conv1d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
 
 class Conv2d(_Conv):
     """Cross-correlation over H and W. Shape: (N, C, H, W) -> (N, out_channels, H_out, W_out), or without N.
@@ -158,12 +186,6 @@ class Conv2d(_Conv):
     """
 
     dims = 2
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.padding_mode != "zeros":
-            padded = F.pad(input, self._pad_sides(), mode=self.padding_mode)
-            return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv3d(Module):

@@ -6,20 +6,16 @@ Weights keep PyTorch's layout (K, C / groups, kh, kw) and are packed or transfor
 
 from functools import lru_cache
 
-from kernelgrad.core import Array, Function, channels_last, contiguous, empty, float32, float64, kernel
+from kernelgrad.core import Array, float32, float64
+from kernelgrad.core.convolutions import ConvPlan, convolution
 from kernelgrad.core.views import squeeze, unsqueeze
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "get_conv_precision", "set_conv_precision",
 ]  # fmt: skip
 
-forward_kernel = kernel("conv2d_forward")
-data_kernel = kernel("conv2d_backward_data")
-weight_kernel = kernel("conv2d_backward_weight")
-bias_kernel = kernel("conv_backward_bias")
-transpose_kernel = kernel("conv_transpose2d_forward")
-
 AUTO, DIRECT = 0, 1
+NONE, RELU = 0, 1
 method = AUTO
 
 
@@ -38,97 +34,6 @@ def set_conv_precision(precision):
 def get_conv_precision():
     """The precision in use: "default" or "high"."""
     return "default" if method == AUTO else "high"
-
-
-class Conv2d(Function):
-    """Keeps x (NHWC) if the weight wants a gradient, and the weight if x wants one."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, geometry):
-        n, _, h, w = x.shape
-        k, _, kh, kw = weight.shape
-        oh, ow, *strides = geometry
-        x, weight = channels_last(x), contiguous(weight)
-        if bias is not None:
-            bias = contiguous(bias)
-        out = empty((n, k, oh, ow), x.dtype, x.device, channels_last=True)
-        sizes = (n, h, w, x.shape[1], k, kh, kw, oh, ow, *strides, 0, method, bias is not None)
-        forward_kernel((x, weight, bias, out), sizes)
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
-        ctx.sizes, ctx.weight_shape = sizes, weight.shape
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, weight = ctx.saved_tensors
-        sizes = ctx.sizes
-        grad_out = channels_last(grad_out)
-        grad_x = grad_weight = grad_bias = None
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        if needs_bias:
-            grad_bias = empty(ctx.weight_shape[:1], grad_out.dtype, grad_out.device)
-        if needs_weight:
-            grad_weight = empty(ctx.weight_shape, grad_out.dtype, grad_out.device)
-            weight_gradient(x, grad_out, grad_weight, grad_bias, sizes)
-        elif needs_bias:
-            bias_gradient(grad_out, grad_bias)
-        if needs_x:
-            shape = (sizes[0], sizes[3], sizes[1], sizes[2])
-            grad_x = empty(shape, grad_out.dtype, grad_out.device, channels_last=True)
-            data_kernel((grad_out, weight, grad_x), sizes)
-        return grad_x, grad_weight, grad_bias, None
-
-
-class ConvTranspose2d(Function):
-    """The convolution whose backward-data pass this is takes `out` to `x`: sizes are that convolution's."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, geometry):
-        n, c, h, w = x.shape
-        _, k, kh, kw = weight.shape
-        oh, ow, *strides = geometry
-        k *= strides[6]
-        x, weight = channels_last(x), contiguous(weight)
-        if bias is not None:
-            bias = contiguous(bias)
-        out = empty((n, k, oh, ow), x.dtype, x.device, channels_last=True)
-        sizes = (n, oh, ow, k, c, kh, kw, h, w, *strides, 0, method, bias is not None)
-        transpose_kernel((x, weight, bias, out), sizes)
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
-        ctx.sizes, ctx.weight_shape = sizes, weight.shape
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, weight = ctx.saved_tensors
-        sizes = ctx.sizes
-        grad_out = channels_last(grad_out)
-        grad_x = grad_weight = grad_bias = None
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        if needs_bias:
-            grad_bias = empty((sizes[3],), grad_out.dtype, grad_out.device)
-            bias_gradient(grad_out, grad_bias)
-        if needs_weight:
-            grad_weight = empty(ctx.weight_shape, grad_out.dtype, grad_out.device)
-            weight_gradient(grad_out, x, grad_weight, None, sizes)
-        if needs_x:
-            shape = (sizes[0], sizes[4], sizes[7], sizes[8])
-            grad_x = empty(shape, grad_out.dtype, grad_out.device, channels_last=True)
-            forward_kernel((grad_out, weight, None, grad_x), (*sizes[:-1], False))
-        return grad_x, grad_weight, grad_bias, None
-
-
-def weight_gradient(x, grad_out, grad_weight, grad_bias, sizes):
-    """Work items of this kernel are output channels, so K leads its sizes and N takes K's place."""
-    n, h, w, c, k, *rest = sizes
-    weight_kernel((x, grad_out, grad_weight, grad_bias), (k, h, w, c, n, *rest[:-1], grad_bias is not None))
-
-
-def bias_gradient(grad_out, grad_bias):
-    n, k, h, w = grad_out.shape
-    bias_kernel((grad_out, grad_bias), (k, n * h * w))
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -160,6 +65,12 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     Winograd for 3x3: Lavin & Gray (2015), https://arxiv.org/abs/1509.09308; see `set_conv_precision`.
     """
     return convolve("conv2d", input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv_activation(op, input, weight, bias, stride, padding, dilation, groups, activation):
+    """`op` ("conv1d" or "conv2d") followed by "relu", or by nothing (None), in one pass."""
+    code = RELU if activation == "relu" else NONE
+    return convolve(op, input, weight, bias, stride, padding, dilation, groups, code)
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -209,30 +120,30 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
 # ---- Checks, and the way from one dimension to two. What depends on shapes alone is worked out once for each. ----
 
 
-def convolve(op, x, weight, bias, stride, padding, dilation, groups):
+def convolve(op, x, weight, bias, stride, padding, dilation, groups, activation=NONE):
     check_types(op, x, weight, bias)
     options = (hashable(stride), hashable(padding), hashable(dilation), groups)
     plan = plan_convolution(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
-    return apply(Conv2d, x, weight, bias, plan)
+    return run(x, weight, bias, plan, activation)
 
 
 def transpose(op, x, weight, bias, stride, padding, output_padding, groups, dilation):
     check_types(op, x, weight, bias)
     options = (hashable(stride), hashable(padding), hashable(output_padding), groups, hashable(dilation))
     plan = plan_transposed(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
-    return apply(ConvTranspose2d, x, weight, bias, plan)
+    return run(x, weight, bias, plan, NONE)
 
 
-def apply(function, x, weight, bias, plan):
-    """Run a 2-d Function on input of one or two dimensions, batched or not."""
-    dims, batched, geometry = plan
+def run(x, weight, bias, plan, activation):
+    """The compiled caller is for batches in two dimensions: others pass through views."""
+    dims, batched = plan.dims, plan.batched
     if dims == 2 and batched:
-        return function.apply(x, weight, bias, geometry)
+        return convolution(x, weight, bias, plan, activation, method)
     if not batched:
         x = unsqueeze(x, 0)
     if dims == 1:
         x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
-    y = function.apply(x, weight, bias, geometry)
+    y = convolution(x, weight, bias, plan, activation, method)
     if dims == 1:
         y = squeeze(y, 2)
     return y if batched else squeeze(y, 0)
@@ -309,16 +220,32 @@ def check_shapes(op, shape, size, bias, groups, dims, transposed):
     return batched
 
 
-def two_dimensions(dims, out, stride, padding, dilation, groups):
-    """(OH, OW, stride, padding, dilation, groups) as the kernels take them; one dimension has a height of 1."""
+def planned(dims, batched, transposed, shape, weight_size, out, stride, padding, dilation, groups):
+    """The plan of a call. One dimension has a height of 1; a transposed convolution has the sizes of the one whose
+    backward-data pass it is, so what it returns stands where that one has its input."""
+    n, size, kernel_size = shape[0] if batched else 1, list(shape[-dims:]), list(weight_size[2:])
     if dims == 1:
-        out, stride, padding, dilation = [1, *out], [1, *stride], [0, *padding], [1, *dilation]
-    return (*out, *stride, *padding, *dilation, groups)
+        size, kernel_size, out = [1, *size], [1, *kernel_size], [1, *out]
+        stride, padding, dilation = [1, *stride], [0, *padding], [1, *dilation]
+    source, result = (out, size) if transposed else (size, out)
+    sizes = (
+        n,
+        *source,
+        weight_size[1] * groups,
+        weight_size[0],
+        *kernel_size,
+        *result,
+        *stride,
+        *padding,
+        *dilation,
+        groups,
+    )
+    return ConvPlan(dims, batched, transposed, sizes)
 
 
 @lru_cache(maxsize=1024, typed=True)
 def plan_convolution(op, shape, weight_size, bias, stride, padding, dilation, groups):
-    """(dimensions, whether batched, geometry) of a call of conv1d or conv2d."""
+    """What a call of conv1d or conv2d comes to, by its shapes and options."""
     dims = 1 if op == "conv1d" else 2
     batched = check_shapes(op, shape, weight_size, bias, groups, dims, False)
     stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
@@ -344,12 +271,12 @@ def plan_convolution(op, shape, weight_size, bias, stride, padding, dilation, gr
             "Kernel size can't be greater than actual input size"
         )
     out = [(n + p - r - 1) // s + 1 for n, p, r, s in zip(size, both, reach, stride, strict=True)]
-    return dims, batched, two_dimensions(dims, out, stride, before, dilation, groups)
+    return planned(dims, batched, False, shape, weight_size, out, stride, before, dilation, groups)
 
 
 @lru_cache(maxsize=1024, typed=True)
 def plan_transposed(op, shape, weight_size, bias, stride, padding, output_padding, groups, dilation):
-    """(dimensions, whether batched, geometry) of a call of conv_transpose1d or conv_transpose2d."""
+    """What a call of conv_transpose1d or conv_transpose2d comes to."""
     dims = 1 if op == "conv_transpose1d" else 2
     batched = check_shapes(op, shape, weight_size, bias, groups, dims, True)
     stride, dilation = numbers(op, "stride", stride, dims, 1), numbers(op, "dilation", dilation, dims, 1)
@@ -366,4 +293,4 @@ def plan_transposed(op, shape, weight_size, bias, stride, padding, output_paddin
             f"{op}: Given input size per channel: {list(shape[-dims:])}. Calculated output size per channel: {out}. "
             "Output size is too small; use less padding"
         )
-    return dims, batched, two_dimensions(dims, out, stride, padding, dilation, groups)
+    return planned(dims, batched, True, shape, weight_size, out, stride, padding, dilation, groups)

@@ -1,0 +1,213 @@
+"""Compiled caller of convolutions: allocate, run, record. Shapes are checked, and plans made, in ops/conv.py.
+
+Sizes of all kernels: N, H, W, C, K, kh, kw, OH, OW, stride, padding and dilation (two each), groups, activation, method,
+whether there is a bias. A transposed convolution has those of the convolution whose backward-data pass it is.
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from kernelgrad.core.array cimport Array, channels_last, contiguous, new_array, new_like, view_of
+from kernelgrad.core.dispatch cimport Kernel, get_kernel
+from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
+
+cdef enum:
+    SIZES = 19
+    N_ = 0
+    H_ = 1
+    W_ = 2
+    C_ = 3
+    K_ = 4
+    KH = 5
+    KW = 6
+    OH = 7
+    OW = 8
+    GROUPS = 15
+    ACTIVATION = 16
+    METHOD = 17
+    BIAS = 18
+
+cdef Kernel forward_kernel = get_kernel("conv2d_forward")
+cdef Kernel data_kernel = get_kernel("conv2d_backward_data")
+cdef Kernel weight_kernel = get_kernel("conv2d_backward_weight")
+cdef Kernel bias_kernel = get_kernel("conv_backward_bias")
+cdef Kernel transpose_kernel = get_kernel("conv_transpose2d_forward")
+cdef Kernel relu_kernel = get_kernel("relu_backward")
+cdef double no_scalars[1]
+
+
+cdef class ConvPlan:
+    """The sizes of one convolution, found once for each set of shapes and options.
+
+    `dims`: spatial dimensions of the call, `batched`: whether its input has N; what `convolution` gets is 4-d always.
+    """
+    cdef readonly int dims
+    cdef readonly bint batched, transposed
+    cdef int64_t sizes[SIZES]
+
+    def __init__(self, dims, batched, transposed, sizes):
+        cdef int i
+        self.dims, self.batched, self.transposed = dims, batched, transposed
+        if len(sizes) != ACTIVATION:
+            raise ValueError(f"a convolution has {ACTIVATION} sizes, got {len(sizes)}")
+        for i in range(ACTIVATION):
+            self.sizes[i] = sizes[i]
+        self.sizes[ACTIVATION] = self.sizes[METHOD] = self.sizes[BIAS] = 0
+
+
+cdef Array images(int64_t n, int64_t channels, int64_t height, int64_t width, Array like):
+    cdef int64_t dims[4]
+    dims[0], dims[1], dims[2], dims[3] = n, channels, height, width
+    return new_array(4, dims, like.code, like.on, True)
+
+
+def convolution(Array x not None, Array weight not None, Array bias, ConvPlan plan not None, int activation, int method):
+    """activation(x * weight + bias), x (N, C, H, W). activation: 0 none, 1 relu; method: 0 the quickest, 1 a plain sum."""
+    cdef int64_t sizes[SIZES]
+    cdef void *arrays[4]
+    cdef Array out, kept_x, kept_weight, flat_bias = None
+    cdef ConvNode node
+    cdef bint transposed = plan.transposed
+    memcpy(sizes, plan.sizes, sizeof(sizes))
+    sizes[ACTIVATION], sizes[METHOD], sizes[BIAS] = activation, method, bias is not None
+    kept_x, kept_weight = channels_last(x), contiguous(weight)
+    if bias is not None:
+        flat_bias = contiguous(bias)
+    if transposed:
+        out = images(sizes[N_], sizes[C_], sizes[H_], sizes[W_], x)
+    else:
+        out = images(sizes[N_], sizes[K_], sizes[OH], sizes[OW], x)
+    arrays[0] = <void *>kept_x
+    arrays[1] = <void *>kept_weight
+    arrays[2] = NULL if bias is None else <void *>flat_bias
+    arrays[3] = <void *>out
+    if out.size:
+        (transpose_kernel if transposed else forward_kernel).launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
+    if not (grad_enabled() and (x.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad))):
+        return out
+    node = ConvNode.__new__(ConvNode)
+    memcpy(node.sizes, sizes, sizeof(sizes))
+    node.transposed = transposed
+    if bias is None:
+        node.edges = (edge_of(x), edge_of(weight))
+        if x.output_nr or weight.output_nr:
+            node.edge_nrs = (x.output_nr, weight.output_nr)
+    else:
+        node.edges = (edge_of(x), edge_of(weight), edge_of(bias))
+        if x.output_nr or weight.output_nr or bias.output_nr:
+            node.edge_nrs = (x.output_nr, weight.output_nr, bias.output_nr)
+    if weight.wants_grad:
+        node.x = kept_x
+        node.x_version = kept_x.storage.version
+    if x.wants_grad:
+        node.weight = kept_weight
+        node.weight_version = kept_weight.storage.version
+    if activation:
+        node.out = view_of(out, 4, out.dims, out.strides, 0)
+        node.out_version = out.storage.version
+    record(node, out)
+    return out
+
+
+cdef class ConvNode(Node):
+    """Keeps x (NHWC) if the weight wants a gradient, the weight if x wants one, the output if an activation is in it."""
+    cdef Array x, weight, out
+    cdef int64_t x_version, weight_version, out_version
+    cdef int64_t sizes[SIZES]
+    cdef bint transposed
+
+    def name(self):
+        return "ConvTranspose2dBackward" if self.transposed else "Conv2dBackward"
+
+    cdef int release(self) except -1:
+        self.x = self.weight = self.out = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = channels_last(self.grad), grad_bias = None, out
+        cdef bint wants_bias = len(self.edges) > 2 and wanted(self, 2)
+        if self.sizes[ACTIVATION]:
+            check_version(self.out, self.out_version, self)
+            g = through_relu(self.out, g)
+        if wants_bias:
+            grad_bias = vector(g.dims[1], g)
+            if self.transposed or not wanted(self, 1):
+                bias_gradient(g, grad_bias)
+        if wanted(self, 1):
+            check_version(self.x, self.x_version, self)
+            if self.transposed:
+                out = self.weight_gradient(g, self.x, None)
+            else:
+                out = self.weight_gradient(self.x, g, grad_bias)
+            send(self, 1, out, True)
+        if wants_bias:
+            send(self, 2, grad_bias, True)
+        if wanted(self, 0):
+            check_version(self.weight, self.weight_version, self)
+            send(self, 0, self.data_gradient(g), True)
+        return 0
+
+    cdef Array weight_gradient(self, Array x, Array g, Array grad_bias):
+        """Work items of this kernel are output channels, so K leads its sizes and N takes K's place."""
+        cdef int64_t *s = self.sizes
+        cdef int64_t sizes[SIZES]
+        cdef int64_t dims[4]
+        cdef void *arrays[4]
+        cdef Array out
+        memcpy(sizes, s, sizeof(sizes))
+        sizes[N_], sizes[K_], sizes[BIAS] = s[K_], s[N_], grad_bias is not None
+        dims[0], dims[1], dims[2], dims[3] = s[K_], s[C_] // s[GROUPS], s[KH], s[KW]
+        out = new_array(4, dims, g.code, g.on, False)
+        arrays[0] = <void *>x
+        arrays[1] = <void *>g
+        arrays[2] = <void *>out
+        arrays[3] = NULL if grad_bias is None else <void *>grad_bias
+        weight_kernel.launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
+        return out
+
+    cdef Array data_gradient(self, Array g):
+        cdef int64_t *s = self.sizes
+        cdef int64_t sizes[SIZES]
+        cdef void *arrays[4]
+        cdef Array out
+        memcpy(sizes, s, sizeof(sizes))
+        sizes[ACTIVATION] = sizes[BIAS] = 0
+        arrays[0] = <void *>g
+        arrays[1] = <void *>self.weight
+        if self.transposed:
+            out = images(s[N_], s[K_], s[OH], s[OW], g)
+            arrays[2] = NULL
+            arrays[3] = <void *>out
+            if out.size:
+                forward_kernel.launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
+        else:
+            out = images(s[N_], s[C_], s[H_], s[W_], g)
+            arrays[2] = <void *>out
+            if out.size:
+                data_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
+        return out
+
+
+cdef Array vector(int64_t n, Array like):
+    return new_array(1, &n, like.code, like.on, False)
+
+
+cdef int bias_gradient(Array g, Array grad_bias) except -1:
+    cdef int64_t sizes[2]
+    cdef void *arrays[2]
+    sizes[0], sizes[1] = g.dims[1], g.dims[0] * g.dims[2] * g.dims[3]
+    arrays[0] = <void *>g
+    arrays[1] = <void *>grad_bias
+    return bias_kernel.launch(arrays, 2, sizes, 2, no_scalars, 0, False)
+
+
+cdef Array through_relu(Array out, Array g):
+    """The gradient before a relu, from its output; both in NHWC memory."""
+    cdef Array before = new_like(g, g.code)
+    cdef void *arrays[3]
+    cdef int64_t n = g.size
+    arrays[0] = <void *>out
+    arrays[1] = <void *>g
+    arrays[2] = <void *>before
+    if n:
+        relu_kernel.launch(arrays, 3, &n, 1, no_scalars, 0, True)
+    return before

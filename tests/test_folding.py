@@ -1,0 +1,160 @@
+"""What a Sequential runs as one kernel: a convolution with its relu, and in inference with its batch norm."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+
+import kernelgrad as kg
+from kernelgrad import nn
+from kernelgrad.nn import folding
+
+CONVOLUTIONS = {
+    "winograd": (lambda: nn.Conv2d(16, 33, 3, padding=1, bias=False), (16, 9, 10)),
+    "strided": (lambda: nn.Conv2d(5, 18, 3, stride=2), (5, 13, 12)),
+    "1x1": (lambda: nn.Conv2d(20, 40, 1), (20, 6, 5)),
+    "depthwise": (lambda: nn.Conv2d(18, 18, 3, padding=1, groups=18), (18, 8, 7)),
+    "grouped": (lambda: nn.Conv2d(16, 24, 3, groups=4), (16, 8, 7)),
+    "reflect": (lambda: nn.Conv2d(8, 16, 3, padding=2, padding_mode="reflect"), (8, 9, 9)),
+    "1d": (lambda: nn.Conv1d(6, 17, 5, padding="same"), (6, 40)),
+}
+
+
+def with_statistics(norm):
+    """As after training: no statistic or weight is 0 or 1."""
+    for value in norm.state_dict().values():
+        if value.dtype == kg.float32:
+            value.copy_(kg.rand_like(value) + 0.3)
+    return norm
+
+
+def build(name, relu=True):
+    kg.manual_seed(4)
+    make, shape = CONVOLUTIONS[name]
+    conv = make()
+    norm = with_statistics((nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(conv.out_channels))
+    return nn.Sequential(conv, norm, *[nn.ReLU()] * relu).eval(), kg.randn(3, *shape)
+
+
+def one_by_one(model, x):
+    for module in model:
+        x = module(x)
+    return x
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_folded_norm_rounds_like_the_convolution(name, relu):
+    model, x = build(name, relu)
+    with kg.no_grad():
+        actual = model(x)
+        assert len(folding.kept) >= 1
+        assert np.array_equal(model(x).numpy(), actual.numpy())  # from what was kept
+        exact = one_by_one(copy.deepcopy(model).double(), x.double()).numpy()
+    assert np.linalg.norm(actual.numpy() - exact) <= 2e-6 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_with_gradients_and_in_training_nothing_is_folded(name):
+    model, x = build(name)
+    assert np.array_equal(model(x).detach().numpy(), one_by_one(model, x).detach().numpy())
+    model.train()
+    with kg.no_grad():
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        joined = model(x).numpy()
+        model.load_state_dict(before)
+        assert np.array_equal(joined, one_by_one(model, x).numpy())
+
+
+CHANGES = {
+    "weight": lambda model: model[0].weight.mul_(2),
+    "bias": lambda model: model[0].bias.add_(1),
+    "a new weight": lambda model: setattr(model[0], "weight", nn.Parameter(kg.ones_like(model[0].weight))),
+    "gamma": lambda model: model[1].weight.neg_(),
+    "beta": lambda model: model[1].bias.sub_(3),
+    "mean": lambda model: model[1].running_mean.add_(1),
+    "variance": lambda model: model[1].running_var.mul_(3),
+    "eps": lambda model: setattr(model[1], "eps", 0.5),
+    "a step of training": lambda model: (model.train()(kg.randn(3, 20, 6, 5)), model.eval()),
+    "a loaded state": lambda model: model.load_state_dict({k: v * 2 for k, v in model.state_dict().items()}),
+    "NumPy": lambda model: model[0].weight.detach().numpy().fill(0.25),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_noticed(change):
+    model, x = build("1x1")
+    with kg.no_grad():
+        before = model(x).numpy()
+        model(x)
+        CHANGES[change](model)
+        after = model(x).numpy()
+        assert not np.allclose(after, before, rtol=1e-3)
+        np.testing.assert_allclose(after, one_by_one(model, x).numpy(), rtol=1e-4, atol=1e-5)
+        if change == "NumPy":  # the view may be written again, at any time
+            model[0].weight.detach().numpy().fill(-0.5)
+            np.testing.assert_allclose(model(x).numpy(), one_by_one(model, x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_hooks_see_every_layer(position):
+    model, x = build("1x1")
+    seen = []
+    model[position].register_forward_hook(lambda module, inputs, output: seen.append(output.numpy().copy()))
+    with kg.no_grad():
+        model(x)
+        expected = one_by_one(nn.Sequential(*list(model)[: position + 1]), x).numpy()
+    if position < 2:  # the pair is not folded
+        assert np.array_equal(seen[0], expected)
+    else:
+        np.testing.assert_allclose(seen[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_norm_sees_a_wrong_number_of_dimensions():
+    model, x = build("1x1")
+    with kg.no_grad(), pytest.raises(ValueError, match="expected 4D input"):
+        model(x[0])
+
+
+def test_what_was_kept_goes_with_the_norm():
+    gc.collect()
+    before = len(folding.kept)
+    model, x = build("strided")
+    with kg.no_grad():
+        model(x)
+    assert len(folding.kept) == before + 1
+    del model
+    gc.collect()
+    assert len(folding.kept) == before
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_relu_joins_the_convolution_to_the_same_bits(name):
+    kg.manual_seed(7)
+    make, shape = CONVOLUTIONS[name]
+    conv, x = make(), kg.randn(3, *shape)
+    x[0, 0] = float("nan")
+    x.requires_grad_()
+    model = nn.Sequential(conv, nn.ReLU())
+    results = []
+    for forward in (model, lambda x: conv(x).relu()):
+        out = forward(x)
+        out.backward(kg.from_numpy(np.random.default_rng(0).standard_normal(out.shape).astype("f")))
+        leaves = [x, *conv.parameters()]
+        results.append([out.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)])
+        for leaf in leaves:
+            leaf.grad = None
+    assert np.isnan(results[0][0]).any()
+    for joined, apart in zip(*results):
+        assert np.array_equal(joined, apart, equal_nan=True)
+    assert "Relu" not in model(x).grad_fn.name().title()
+
+
+def test_a_joined_relu_that_is_changed_in_place_is_noticed():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    out = model(kg.randn(1, 3, 6, 6))
+    with kg.no_grad():
+        out.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
