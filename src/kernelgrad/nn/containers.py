@@ -80,7 +80,7 @@ class _Indexed(Module):
 
 
 # By the type of a layer: the activations that it takes along in its own pass when they stand behind it.
-JOINED = {
+JOINED: dict[type, dict[type, str]] = {
     Linear: {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"},
     Conv1d: {ReLU: "relu"},
     Conv2d: {ReLU: "relu"},

@@ -152,7 +152,7 @@ class _Conv(_ConvNd):
             raise
 
     def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
-        padding = self.padding
+        padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._pad_sides(), mode=self.padding_mode), 0
         return conv_activation(

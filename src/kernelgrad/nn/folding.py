@@ -45,7 +45,8 @@ def folded(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
     before = kept.get(norm)
     if before is not None and before[1] == versions and all(a is b for a, b in zip(before[0], made_of, strict=True)):
         return before[2], before[3]
-    weight, bias, gamma, beta, mean, var = (None if t is None else as_numpy(t).astype(np.float64) for t in made_of)
+    values: list[Any] = [None if t is None else as_numpy(t).astype(np.float64) for t in made_of]
+    weight, bias, gamma, beta, mean, var = values
     scale = 1 / np.sqrt(var + norm.eps)
     if gamma is not None:
         scale = scale * gamma
