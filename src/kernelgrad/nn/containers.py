@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelgrad.nn.activations import ReLU, Sigmoid, Tanh
 from kernelgrad.nn.conv import Conv1d, Conv2d
-from kernelgrad.nn.folding import can_fold
+from kernelgrad.nn.folding import can_fold, folded
 from kernelgrad.nn.linear import Linear
 from kernelgrad.nn.module import Module, indent
 from kernelgrad.nn.normalization import BatchNorm1d, BatchNorm2d
@@ -99,7 +99,7 @@ def _takes_norm(layer: Any, norm: Any, input: Any) -> bool:
 
 def _joined(layer: Any, norm: Any, input: Any, activation: str | None) -> Any:
     if norm is not None:
-        return layer.activated(input, activation, norm)
+        return layer.activated(input, activation, folded(layer, norm))
     return layer(input) if activation is None else layer.activated(input, activation)
 
 

@@ -10,7 +10,6 @@ from kernelgrad.core import empty
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
 from kernelgrad.nn.error_path import prefix_path
-from kernelgrad.nn.folding import folded
 from kernelgrad.nn.module import Module
 from kernelgrad.nn.parameter import Parameter
 from kernelgrad.ops.conv import conv_activation
@@ -139,13 +138,15 @@ class _Conv(_ConvNd):
     def forward(self, input: Tensor) -> Tensor:
         return self._convolve(input, self.weight, self.bias, None)
 
-    def activated(self, input: Tensor, activation: str | None, norm: Module | None = None) -> Tensor:
-        """``activation(norm(self(input)))`` in one pass, without the hooks.
+    def activated(
+        self, input: Tensor, activation: str | None, parameters: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """``activation(self(input))`` in one pass, without the hooks; "relu" or None.
 
-        `activation`: "relu" or None. `norm`: a batch norm that `folding.can_fold` allows.
+        `parameters`: weight and bias to take instead of the layer's own.
         """
+        weight, bias = parameters or (self.weight, self.bias)
         try:
-            weight, bias = (self.weight, self.bias) if norm is None else folded(self, norm)
             return self._convolve(input, weight, bias, activation)
         except Exception as error:
             prefix_path(error, self)
