@@ -1,19 +1,28 @@
 /* Backward weight, any shape: grad_weight[(tap, c), k] = sum over pixels of x[pixel under the tap, c] grad_out[pixel,
  * k], a GEMM whose reduction runs over pixels. The pixels are cut into slices and the (tap, c) rows into ranges, both
  * by sizes alone. A chunk, one slice and one range, adds up blocks of pixels in order; at the end slices are summed in
- * order into OIHW. */
+ * order into OIHW. Three ways to find the rows:
+ *   taps    One product for each tap, over the pixels where it lies on the image; x is read as it stands.
+ *   band    Few channels: the taps of a row and their channels lie side by side in a band of padded rows.
+ *   gather  Few channels, and taps apart or images narrow: rows are copied together. */
 #include "conv/conv.h"
+#include "matmul/transpose.h"
 
 #define SLICES 8
 #define FEW_CHUNKS 16
+#define MAX_ROWS 32           /* of a band */
+#define MAX_SEGMENTS 256      /* rows of a block of pixels */
 #define BLOCK 65536           /* floats of gathered rows: a quarter of L2 */
+#define BLOCK_TAPS 131072     /* floats of x and grad_out: half of L2 */
+#define PARTIAL_TAPS 2097152  /* bytes of all slices together in the first way: more slices, more traffic */
 #define PARTIAL_BYTES 8388608 /* of all slices together; beyond, ranges take the place of slices */
 
 typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
-    int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps;
+    int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps, cuts;
+    int turned; /* partial[slice][group][tap][k][ldc], for few output channels */
 } gradient;
 
 /* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
@@ -37,7 +46,7 @@ static void slice_gradient(void *context, int64_t chunk) {
         p1 = least(p0 + z->block, end);
         KG_NAME(conv_gather)(z->axes, z->x + group * z->in, z->groups * z->in, z->in, p0, p1, k0, k1, rows, row);
         pack_panels(z, group, p0, p1, packed);
-        conv_operand a = {rows, 1, row, 1, 0};
+        conv_operand a = {.at = rows, .row = 1, .col = row};
         KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
     }
 }
@@ -63,8 +72,12 @@ static void slice_gradient_band(void *context, int64_t chunk) {
         const float *b = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
         int64_t pixels = rows * h->outputs;
         if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
+        conv_segment list[MAX_ROWS];
+        for (int64_t i = 0; i < rows; i++)
+            list[i] = (conv_segment){i * v->step * band.row, i * h->outputs * (in_place ? z->outs * z->groups : PANEL),
+                                     h->outputs};
         for (int64_t tap = 0; tap < v->taps; tap++) {
-            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, v->step * band.row};
+            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list};
             KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
                                in_place ? PANEL : pixels * PANEL,
                                z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
@@ -72,7 +85,110 @@ static void slice_gradient_band(void *context, int64_t chunk) {
     }
 }
 
-/* Chunk: one output channel; of merged groups the diagonal. */
+/* Pixels of a block of output rows, row0 .. row1-1 counted through all images, where a tap lies on the image: x_row and
+ * g_row are the floats from pixel to pixel. */
+static int64_t segments_of(const gradient *z, int64_t tap, int64_t row0, int64_t row1, int64_t x_row, int64_t g_row,
+                           conv_segment *list) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t at_y = v->first + tap / h->taps * v->gap, at_x = h->first + tap % h->taps * h->gap, count = 0;
+    int64_t low = at_x < 0 ? ceil_div(-at_x, h->step) : 0;
+    int64_t high = at_x < h->source ? least((h->source - 1 - at_x) / h->step + 1, h->outputs) : 0;
+    if (low >= high) return 0;
+    for (int64_t row = row0; row < row1; row++) {
+        int64_t n = row / v->outputs, y = row % v->outputs * v->step + at_y;
+        if (y < 0 || y >= v->source) continue;
+        conv_segment s = {((n * v->source + y) * h->source + low * h->step + at_x) * z->in * z->groups,
+                          ((row - row0) * h->outputs + low) * g_row, high - low},
+                     *last = list + count - 1;
+        if (count > 0 && last->a + last->k * x_row == s.a && last->b + last->k * g_row == s.b)
+            last->k += s.k;
+        else
+            list[count++] = s;
+    }
+    return count;
+}
+
+/* Chunk: a slice of the output rows of all images, a group, a range of taps and of pieces of the input channels. */
+static void slice_gradient_taps(void *context, int64_t chunk) {
+    const gradient *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, slice = chunk / z->ranges / z->groups;
+    int64_t rows = v->outputs * z->images, end = cut(rows, z->slices, slice + 1), stride = z->outs * z->groups;
+    const int in_place = z->turned || z->outs % VEC_LANES == 0;
+    int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups, g_row = in_place ? stride : PANEL;
+    float *packed =
+        in_place ? NULL : kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->block * h->outputs * panels * PANEL);
+    float *partial = z->partial + (slice * z->groups + group) * z->taps * (z->turned ? z->outs : z->in) * z->ldc;
+    conv_segment list[MAX_SEGMENTS];
+    conv_epilogue e = {0};
+    for (int64_t row = cut(rows, z->slices, slice), row1; row < end; row = row1, e.add = 1) {
+        row1 = least(row + z->block, end);
+        const float *g = z->grad_out + (row * h->outputs * z->groups + group) * z->outs, *x = z->x + group * z->in;
+        int64_t pixels = (row1 - row) * h->outputs, count = 0, of_tap = -1;
+        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), g = packed;
+        for (int64_t unit = cut(z->taps * z->cuts, z->ranges, range);
+             unit < cut(z->taps * z->cuts, z->ranges, range + 1); unit++) {
+            int64_t tap = unit / z->cuts, c = cut(z->in, z->cuts, unit % z->cuts);
+            int64_t channels = cut(z->in, z->cuts, unit % z->cuts + 1) - c;
+            if (tap != of_tap) {
+                count = segments_of(z, tap, row, row1, x_row, g_row, list), of_tap = tap;
+                for (int64_t i = 0; z->turned && i < count; i++)
+                    list[i] = (conv_segment){list[i].b, list[i].a, list[i].k};
+            }
+            if (z->turned) {
+                conv_operand a = {g, 1, g_row, count, list};
+                KG_NAME(conv_gemm)(z->outs, z->in, 0, &a, x, x_row, PANEL, partial + tap * z->outs * z->ldc, z->ldc,
+                                   &e);
+            } else {
+                conv_operand a = {x + c, 1, x_row, count, list};
+                KG_NAME(conv_gemm)(channels, z->outs, 0, &a, g, g_row, in_place ? PANEL : pixels * PANEL,
+                                   partial + (tap * z->in + c) * z->ldc, z->ldc, &e);
+            }
+        }
+    }
+}
+
+/* Chunk: a group, and 16 of its output channels. Per output channel the gradient is a row of (c, tap). */
+static void finish_columns(void *context, int64_t chunk) {
+    const gradient *z = context;
+    int64_t chunks = ceil_div(z->outs, 16), group = chunk / chunks, o = chunk % chunks * 16;
+    int64_t slice = z->groups * z->k * z->ldc, lanes = least(16, z->outs - o), step = TRANSPOSE_BLOCK;
+    const float *partial = z->partial + group * z->k * z->ldc + o;
+    float *to = z->grad_weight + (group * z->outs + o) * z->k;
+    for (int64_t r = 0; r < z->k; r += step) {
+        float block[TRANSPOSE_BLOCK * 16], turned[16 * TRANSPOSE_BLOCK];
+        int64_t count = least(step, z->k - r);
+        for (int64_t i = 0; i < count; i++) {
+            const float *from = partial + ((r + i) % z->taps * z->in + (r + i) / z->taps) * z->ldc;
+            for (int64_t lane = 0; lane < 16; lane += VEC_LANES) {
+                vec_f32 sum = vec_loadu(from + lane);
+                for (int64_t p = 1; p < z->slices; p++) sum = vec_add(sum, vec_loadu(from + p * slice + lane));
+                vec_storeu(block + i * 16 + lane, sum);
+            }
+        }
+        for (int64_t lane = 0; lane < 16; lane += step)
+            transpose_part(block + lane, 16, count, step, turned + lane * step, step);
+        for (int64_t lane = 0; lane < lanes; lane++)
+            memcpy(to + lane * z->k + r, turned + lane * step, sizeof(float) * count);
+    }
+}
+
+/* Chunk: one output channel. */
+static void finish_turned(void *context, int64_t chunk) {
+    const gradient *z = context;
+    int64_t group = chunk / z->outs, o = chunk % z->outs, slice = z->groups * z->taps * z->outs * z->ldc;
+    float *to = z->grad_weight + chunk * z->in * z->taps;
+    for (int64_t tap = 0; tap < z->taps; tap++) {
+        const float *from = z->partial + ((group * z->taps + tap) * z->outs + o) * z->ldc;
+        for (int64_t c = 0; c < z->in; c++) {
+            float sum = from[c];
+            for (int64_t p = 1; p < z->slices; p++) sum += from[p * slice + c];
+            to[c * z->taps + tap] = sum;
+        }
+    }
+}
+
+/* The same of merged groups, the diagonal. Chunk: one output channel. */
 static void finish(void *context, int64_t chunk) {
     const gradient *z = context;
     int64_t group = chunk / z->outs, o = chunk % z->outs, slice = z->groups * z->k * z->ldc, in = z->in / z->merge;
@@ -105,12 +221,32 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         memset(grad_weight, 0, sizeof(float) * s->K * z.k / merge);
         return;
     }
+    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US, finish_us;
+    const int wide = z.in >= 12 || (z.in >= 8 && s->dilation[1] > 1);
+    if (wide) {
+        z.turned = z.outs < 16 && z.in % 16 == 0;
+        if (z.turned) z.ldc = odd_lines(z.in), bytes = z.groups * z.taps * z.outs * z.ldc * 4;
+        int64_t rows = s->N * s->OH;
+        z.slices = most(1, least(least(SLICES, rows), least(PARTIAL_TAPS / bytes, z.pixels / 128)));
+        z.cuts = z.turned || z.taps >= SLICES ? 1 : most(1, least(z.in / 28, ceil_div(FEW_CHUNKS, z.taps * z.slices)));
+        z.ranges = least(z.taps * z.cuts, ceil_div(FEW_CHUNKS, z.slices * z.groups));
+        int64_t floats = (s->C * s->stride[0] * s->stride[1] + s->K) * s->OW;
+        z.block = least(least(MAX_SEGMENTS, ceil_div(512, s->OW)), most(ceil_div(64, s->OW), BLOCK_TAPS / floats));
+        z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
+        kg_parallel(slice_gradient_taps, &z, z.slices * z.groups * z.ranges, us);
+        finish_us = 5e-4 * z.slices * s->K * z.k;
+        if (z.turned)
+            kg_parallel(finish_turned, &z, s->K, finish_us);
+        else if (merge == 1)
+            kg_parallel(finish_columns, &z, z.groups * ceil_div(z.outs, 16), finish_us);
+        else
+            kg_parallel(finish, &z, s->K, finish_us);
+        return;
+    }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));
-    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
-    const int band =
-        s->dilation[1] == 1 && s->OW >= 8 && s->C % 512 != 0 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices;
+    const int band = s->dilation[1] == 1 && s->OW >= 8 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices;
     if (band) {
-        z.block = least(s->OH, ceil_div(256, s->OW));
+        z.block = least(s->OH, least(MAX_ROWS, ceil_div(256, s->OW)));
         z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
         kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
         kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);

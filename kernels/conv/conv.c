@@ -27,16 +27,31 @@ static int winograd_fits(const conv_shape *s, int64_t height, int64_t width) {
            height * width * 20 >= 16 * ceil_div(height, 4) * ceil_div(width, 4) * 7;
 }
 
+/* Of the taps of an axis over all outputs of a convolution, the share that lies on the input. */
+static double on_image(const conv_shape *s, int axis) {
+    int64_t outputs = axis ? s->OW : s->OH, taps = axis ? s->kw : s->kh, source = axis ? s->W : s->H, hits = 0;
+    for (int64_t tap = 0; tap < taps; tap++) {
+        int64_t at = tap * s->dilation[axis] - s->padding[axis], step = s->stride[axis];
+        int64_t low = at < 0 ? ceil_div(-at, step) : 0, high = at < source ? (source - 1 - at) / step + 1 : 0;
+        hits += most(0, least(high, outputs) - low);
+    }
+    return outputs ? (double)hits / (outputs * taps) : 1;
+}
+
 /* Fewer than 16 channels out leave lanes idle in a product whose columns they are. With pixels as columns no lane is,
- * but the source is transposed first and taps are summed afterwards. */
-static int narrow_pays(const conv_shape *s, int64_t outs) {
-    int64_t taps = s->kh * s->kw;
-    return s->groups == 1 && outs < 16 && outs * taps * 5 + 20 <= 16 * taps * 4;
+ * but the source is transposed first, taps are summed afterwards, and those off the image cost as much as the others.
+ * Estimated in vectors of multiply-adds per pixel and channel of the source, rows of `width` pixels. */
+static int narrow_pays(const conv_shape *s, int64_t in, int64_t outs, int64_t width) {
+    if (s->groups != 1 || outs >= 16 || in < 4) return 0;
+    double taps = s->kh * s->kw, margin = (double)((s->kw - 1) * s->dilation[1] / s->stride[1]),
+           rows = outs * taps / 16;
+    double columns = width >= 16 ? ceil_div(width, 16) * 16. : width + margin;
+    return rows * columns / width * 1.1 + rows * 4 / in + 0.6 < taps * on_image(s, 0) * on_image(s, 1);
 }
 /* The same for forward, where only stride 1 can be written so, with padding inside the kernel's reach. */
 static int narrow_forward_pays(const conv_shape *s) {
     return s->stride[0] == 1 && s->stride[1] == 1 && s->padding[0] <= (s->kh - 1) * s->dilation[0] &&
-           s->padding[1] <= (s->kw - 1) * s->dilation[1] && s->C >= 16 && narrow_pays(s, s->K);
+           s->padding[1] <= (s->kw - 1) * s->dilation[1] && s->C >= 16 && narrow_pays(s, s->C, s->K, s->W);
 }
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
@@ -77,7 +92,7 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
-    else if (s.K >= 4 && narrow_pays(&s, s.C))
+    else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, grad_out, weight, NULL, grad_x);
     else
         KG_NAME(conv_implicit_data)(&s, grad_out, weight, NULL, grad_x);
@@ -113,7 +128,7 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
-    else if (s.K >= 4 && narrow_pays(&s, s.C))
+    else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_data)(&s, x, weight, bias, out);

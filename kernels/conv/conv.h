@@ -49,18 +49,25 @@ static inline int64_t merged_groups(const conv_shape *s) {
 typedef struct {
     const float *bias; /* per column, or NULL */
     int add, relu;     /* add: C counts */
+    int resume;        /* C is where the accumulators start: the chain of an earlier product goes on */
 } conv_epilogue;
 
-/* The left operand of a product: element (i, p) of segment s is at[i row + p col + s segment]; segments continue the
- * reduction. */
+/* A run of k in the reduction: where it starts, in floats from `at` of A and from the start of a panel of B. */
+typedef struct {
+    int64_t a, b, k;
+} conv_segment;
+
+/* The left operand of a product: element (i, p) of a segment is at[segment.a + i row + p col]. Without a list, one
+ * segment. */
 typedef struct {
     const float *at;
-    int64_t row, col, segments, segment;
+    int64_t row, col, segments;
+    const conv_segment *list;
 } conv_operand;
 
-/* tile.c: C[m, n] = epilogue(A B), a reduction over segments of k each. B in panels of PANEL columns, `panel` floats
- * apart, with rows b_row apart. What lies in a panel beyond column n is read up to the next whole vector, and does not
- * count. */
+/* tile.c: C[m, n] = epilogue(A B), a reduction over k, or over the segments of A. B in panels of PANEL columns, `panel`
+ * floats apart, with rows b_row apart. What lies in a panel beyond column n is read up to the next whole vector, and
+ * does not count. */
 void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, const float *b, int64_t b_row,
                         int64_t panel, float *c, int64_t c_row, const conv_epilogue *e);
 
@@ -81,12 +88,14 @@ conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase)
 /* Rows of an image as they are needed for output rows y0 .. y1-1, with zeros where taps leave the image: `step` and
  * `gap` of the axes apply to the rows and pixels of a band as to those of the image. */
 typedef struct {
-    const float *at; /* the first tap of output (y0, 0) */
-    int64_t row;     /* floats from row to row */
+    const float *at;    /* the first tap of output (y0, 0) */
+    int64_t row, pixel; /* floats from row to row, from pixel to pixel */
 } conv_band;
-int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t channels, int64_t rows);
+int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t pixel, int64_t rows);
+conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image, int64_t pixel_stride,
+                                     int64_t channels, int64_t pixel, int64_t y0, int64_t y1, float *room);
 conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
-                                  int64_t y0, int64_t y1, float *room);
+                                  int64_t y0, int64_t y1, float *room); /* with pixels side by side */
 
 /* implicit.c, backward_weight.c: any shape. */
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

@@ -79,36 +79,46 @@ static int inside(const conv_axis *a) {
     return a->first >= 0 && (a->outputs - 1) * a->step + a->first + (a->taps - 1) * a->gap < a->source;
 }
 
-int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t channels, int64_t rows) {
-    const conv_axis *v = axes, *h = axes + 1;
-    if (pixel_stride == channels && inside(v) && inside(h)) return 0;
-    int64_t width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1;
-    int64_t height = (rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
-    return height * width * channels + VEC_LANES;
+/* The band is part of the image as it stands. */
+static int as_it_stands(const conv_axis axes[2], int64_t pixel_stride, int64_t pixel) {
+    return inside(axes) && inside(axes + 1) && pixel_stride == pixel;
 }
 
-conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
-                                  int64_t y0, int64_t y1, float *room) {
+int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t pixel, int64_t rows) {
+    const conv_axis *v = axes, *h = axes + 1;
+    if (as_it_stands(axes, pixel_stride, pixel)) return 0;
+    int64_t width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1;
+    int64_t height = (rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
+    return height * width * pixel + VEC_LANES;
+}
+
+conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image, int64_t pixel_stride,
+                                     int64_t channels, int64_t pixel, int64_t y0, int64_t y1, float *room) {
     const conv_axis *v = axes, *h = axes + 1;
     int64_t top = y0 * v->step + v->first, row = h->source * pixel_stride;
-    if (pixel_stride == channels && inside(v) && inside(h))
-        return (conv_band){image + top * row + h->first * channels, row};
+    if (as_it_stands(axes, pixel_stride, pixel))
+        return (conv_band){image + top * row + h->first * channels, row, pixel};
     int64_t width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1;
     int64_t height = (y1 - y0 - 1) * v->step + (v->taps - 1) * v->gap + 1;
     int64_t low = least(most(-h->first, 0), width), high = most(least(h->source - h->first, width), low);
     float *to = room;
-    for (int64_t y = top; y < top + height; y++, to += width * channels) {
+    for (int64_t y = top; y < top + height; y++, to += width * pixel) {
         if (y < 0 || y >= v->source) {
-            clear_run(to, width * channels);
+            clear_run(to, width * pixel);
             continue;
         }
         const float *from = image + y * row + (h->first + low) * pixel_stride;
-        clear_run(to, low * channels);
-        if (pixel_stride == channels)
-            copy_run(to + low * channels, from, (high - low) * channels);
+        clear_run(to, low * pixel);
+        if (pixel_stride == pixel)
+            copy_run(to + low * pixel, from, (high - low) * pixel);
         else
-            for (int64_t x = low; x < high; x++, from += pixel_stride) copy_run(to + x * channels, from, channels);
-        clear_run(to + high * channels, (width - high) * channels);
+            for (int64_t x = low; x < high; x++, from += pixel_stride) copy_run(to + x * pixel, from, channels);
+        clear_run(to + high * pixel, (width - high) * pixel);
     }
-    return (conv_band){room, width * channels};
+    return (conv_band){room, width * pixel, pixel};
+}
+
+conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
+                                  int64_t y0, int64_t y1, float *room) {
+    return KG_NAME(conv_make_band_of)(axes, image, pixel_stride, channels, channels, y0, y1, room);
 }

@@ -1,11 +1,14 @@
 /* Implicit GEMM, any shape: rows are output pixels, columns output channels, and the reduction runs over taps and
- * channels. A chunk gathers the source pixels of a block of outputs into rows, at most KC values at a time, and
- * multiplies them with packed weights. Where the reduction is short, gathering would cost too much: see multiply_band.
+ * channels, in parts of at most KC values whose sums are added in order. Three ways to lay out the rows, with the same
+ * bits, since each element is the same chain of FMAs but for taps that read zeros off the image:
+ *   images  Small images: the rows of a tile are one pixel of many images, so each tile knows its taps on the image.
+ *   bands   Rows are pixels of one output row, and the left operand a band of padded image rows as it stands.
+ *   gather  What is left: the pixels under the taps are copied into rows. Also 1x1, in place where that can be.
  * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach
  * it. */
 #include "conv/conv.h"
 
-#define KC 384        /* part of the reduction done at a time; sums of parts are added in order, so KC decides bits */
+#define KC 384        /* decides bits */
 #define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
 #define BAND 24576    /* floats of a band of rows */
 #define FEW_CHUNKS 16 /* split small problems at least this far, for the threads to share */
@@ -18,8 +21,9 @@ typedef struct {
     int64_t merge, own_in, own_outs;                /* how many; channels of one group */
     int64_t weight_out, weight_in, weight_group,
         kernel_w; /* strides in the weight, of an output and an input channel */
-    int64_t k, kc, row, pixels, block, blocks, panels, ranges, relu;
-    int in_place, dense; /* A is the source as it stands; outputs are all of `out`, in order */
+    int64_t k, row, pixels, block, blocks, panels, ranges, relu;
+    int64_t parts, pieces, pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
+    int in_place, dense, edges, upright;   /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
 
 /* packed[group][panel][k][PANEL], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input channels. */
@@ -56,6 +60,53 @@ static float *output_pixel(const product *z, int64_t pixel) {
     return z->out + ((n * z->out_h + y) * z->out_w + x) * z->outs * z->groups;
 }
 
+/* Where part i of the reduction starts: whole taps, or where one tap is more than KC, pieces of a tap. */
+static int64_t part_start(const product *z, int64_t i) {
+    if (z->pieces == 1) return cut(z->axes[0].taps * z->axes[1].taps, z->parts, i) * z->in;
+    return i / z->pieces * z->in + least(i % z->pieces * ceil_div(ceil_div(z->in, z->pieces), 16) * 16, z->in);
+}
+
+static conv_epilogue epilogue_of(const product *z, int64_t part, int64_t channel) {
+    const int last = part == z->parts - 1;
+    return (conv_epilogue){
+        .bias = last && z->bias ? z->bias + channel : NULL, .add = part > 0, .relu = last && z->relu};
+}
+
+/* Taps of an axis that lie on the source for output i. */
+typedef struct {
+    int64_t low, high;
+} reach;
+
+static reach reach_of(const conv_axis *a, int64_t i) {
+    int64_t at = i * a->step + a->first;
+    reach r = {at < 0 ? least(ceil_div(-at, a->gap), a->taps) : 0, 0};
+    r.high = at >= a->source ? r.low : most(r.low, least((a->source - 1 - at) / a->gap + 1, a->taps));
+    return r;
+}
+/* The outputs low .. high-1 that all taps reach on the source. */
+static reach whole_of(const conv_axis *a) {
+    int64_t low = a->first < 0 ? least(ceil_div(-a->first, a->step), a->outputs) : 0;
+    int64_t last = a->source - 1 - (a->taps - 1) * a->gap - a->first;
+    return (reach){low, last < 0 ? low : most(low, least(last / a->step + 1, a->outputs))};
+}
+
+/* The runs of a part that are left of taps v x h; `row`, `pixel`: floats from tap to tap of A. */
+static int64_t segments_of(const product *z, int64_t part, reach v, reach h, int64_t row, int64_t pixel,
+                           conv_segment *list) {
+    int64_t k0 = part_start(z, part), k1 = part_start(z, part + 1), across = z->axes[1].taps, count = 0;
+    for (int64_t tap = k0 / z->in; tap * z->in < k1; tap++) {
+        int64_t ty = tap / across, tx = tap % across;
+        if (ty < v.low || ty >= v.high || tx < h.low || tx >= h.high) continue;
+        int64_t c0 = most(k0 - tap * z->in, 0), c1 = least(k1 - tap * z->in, z->in);
+        conv_segment s = {ty * row + tx * pixel + c0, (tap * z->in + c0) * PANEL, c1 - c0}, *last = list + count - 1;
+        if (count > 0 && last->a + last->k == s.a && last->b + last->k * PANEL == s.b)
+            last->k += s.k;
+        else
+            list[count++] = s;
+    }
+    return count;
+}
+
 /* Chunk: a block of pixels, a range of panels, a group. */
 static void multiply(void *context, int64_t chunk) {
     const product *z = context;
@@ -66,15 +117,15 @@ static void multiply(void *context, int64_t chunk) {
     float *rows = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (z->block * (z->row + n) + VEC_LANES));
     int64_t channel = group * z->outs + first, c_row = z->dense ? z->outs * z->groups : n;
     float *c = z->dense ? output_pixel(z, pixel0) + channel : rows + z->block * z->row;
-    const float *bias = z->bias ? z->bias + channel : NULL, *source = z->source + group * z->in;
-    for (int64_t k0 = 0, k1; k0 < z->k; k0 = k1) {
-        k1 = least(k0 + z->kc, z->k);
-        conv_operand a = {source + pixel0 * stride + k0, stride, 1, 1, 0};
+    const float *source = z->source + group * z->in;
+    for (int64_t part = 0; part < z->parts; part++) {
+        int64_t k0 = part_start(z, part), k1 = part_start(z, part + 1);
+        conv_operand a = {.at = source + pixel0 * stride + k0, .row = stride, .col = 1};
         if (!z->in_place) {
             KG_NAME(conv_gather)(z->axes, source, stride, z->in, pixel0, pixel1, k0, k1, rows, z->row);
             a.at = rows, a.row = z->row;
         }
-        conv_epilogue e = {k1 == z->k ? bias : NULL, k0 > 0, z->relu && k1 == z->k};
+        conv_epilogue e = epilogue_of(z, part, channel);
         const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
         KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, &a, b, PANEL, z->k * PANEL, c, c_row, &e);
     }
@@ -83,33 +134,88 @@ static void multiply(void *context, int64_t chunk) {
         memcpy(output_pixel(z, pixel) + channel, c, n * sizeof *c);
 }
 
-/* Chunk: a band of output rows of one image and group. Taps and channels of a row lie
- * side by side in the band, so it is the left operand as it stands; each output row is a product of its own. */
+/* Chunk: a band of output rows of one image, a range of panels, a group. A tile is a piece of one output row; or, for
+ * columns that some taps miss, one pixel of several rows. */
 static void multiply_band(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t block = chunk % z->blocks, group = chunk / z->blocks % z->groups, n = chunk / z->blocks / z->groups;
-    int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1),
-            stride = z->in * z->groups;
-    float *room =
-        kg_scratch(KG_SCRATCH_CONV, sizeof(float) * KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block));
+    int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, place = chunk / z->ranges / z->groups;
+    int64_t block = place % z->blocks, n = place / z->blocks, stride = z->in * z->groups;
+    int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1);
+    size_t floats = KG_NAME(conv_band_floats)(z->axes, stride, z->pixel, z->block);
     const float *image = z->source + n * v->source * h->source * stride + group * z->in;
-    conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y0, y1, room);
-    int64_t k = h->taps * z->in, parts = ceil_div(v->taps, KC / k);
-    for (int64_t panel = 0; panel < z->panels; panel++)
-        for (int64_t part = 0; part < parts; part++) {
-            int64_t t0 = cut(v->taps, parts, part), t1 = cut(v->taps, parts, part + 1),
-                    channel = group * z->outs + panel * PANEL;
-            const int last = part == parts - 1;
-            conv_epilogue e = {last && z->bias ? z->bias + channel : NULL, part > 0, last && z->relu};
-            const float *b = z->packed + ((group * z->panels + panel) * z->k + t0 * k) * PANEL;
+    conv_band band = KG_NAME(conv_make_band_of)(z->axes, image, stride, z->in, z->pixel, y0, y1,
+                                                kg_scratch(KG_SCRATCH_CONV, sizeof(float) * floats));
+    int64_t tap_row = v->gap * band.row, tap_pixel = h->gap * band.pixel, next_pixel = h->step * band.pixel;
+    int64_t out_pixel = h->out_step * z->outs * z->groups, out_row = v->out_step * z->out_w * z->outs * z->groups;
+    reach rows = whole_of(v), columns = whole_of(h), all_v = {0, v->taps}, all_h = {0, h->taps};
+    rows.low = least(most(rows.low, y0), y1), rows.high = most(least(rows.high, y1), rows.low);
+    if (z->upright)
+        rows = (reach){y0, y1}, columns = (reach){0, 0};
+    else if (rows.high - rows.low < 3 || !z->edges)
+        rows.low = rows.high = y0, columns = (reach){0, h->outputs};
+    conv_segment list[KC];
+    for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
+        for (int64_t part = 0; part < z->parts; part++) {
+            int64_t channel = group * z->outs + panel * PANEL, width = least(PANEL, z->outs - panel * PANEL);
+            const conv_epilogue e = epilogue_of(z, part, channel);
+            const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
+            float *out = output_pixel(z, n * v->outputs * h->outputs) + channel;
+            reach last = {-1, -1};
+            conv_operand a = {.row = next_pixel, .col = 1, .list = list};
             for (int64_t y = y0; y < y1; y++) {
-                const float *first = band.at + ((y - y0) * v->step + t0 * v->gap) * band.row;
-                conv_operand a = {first, h->step * z->in, 1, t1 - t0, v->gap * band.row};
-                KG_NAME(conv_gemm)(h->outputs, least(PANEL, z->outs - panel * PANEL), k, &a, b, PANEL, 0,
-                                   output_pixel(z, (n * v->outputs + y) * h->outputs) + channel,
-                                   h->out_step * z->outs * z->groups, &e);
+                reach r = reach_of(v, y);
+                if (r.low != last.low || r.high != last.high)
+                    a.segments = segments_of(z, part, r, all_h, tap_row, tap_pixel, list), last = r;
+                const int inner = y >= rows.low && y < rows.high;
+                int64_t x0 = inner ? columns.low : 0, x1 = inner ? columns.high : h->outputs;
+                a.at = band.at + (y - y0) * v->step * band.row + x0 * next_pixel;
+                KG_NAME(conv_gemm)(x1 - x0, width, 0, &a, b, PANEL, 0, out + y * out_row + x0 * out_pixel, out_pixel,
+                                   &e);
             }
+            if (rows.high == rows.low) continue;
+            a.row = v->step * band.row;
+            for (int64_t x = 0; x < h->outputs; x++) {
+                if (x == columns.low) x = columns.high;
+                if (x == h->outputs) break;
+                a.segments = segments_of(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, list);
+                a.at = band.at + (rows.low - y0) * v->step * band.row + x * next_pixel;
+                KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, PANEL, 0,
+                                   out + rows.low * out_row + x * out_pixel, out_row, &e);
+            }
+        }
+}
+
+/* Chunk: a block of images, a range of panels, a group. The left operand is [source pixel][image][channel]. */
+static void multiply_images(void *context, int64_t chunk) {
+    const product *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, block = chunk / z->ranges / z->groups;
+    int64_t n0 = cut(z->images, z->blocks, block), count = cut(z->images, z->blocks, block + 1) - n0;
+    int64_t stride = z->in * z->groups, pixels = v->source * h->source, ld = odd_lines(z->in), pixel = count * ld;
+    float *source = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * pixels * pixel);
+    for (int64_t i = 0; i < count; i++) {
+        const float *from = z->source + (n0 + i) * pixels * stride + group * z->in;
+        for (int64_t p = 0; p < pixels; p++)
+            memcpy(source + p * pixel + i * ld, from + p * stride, sizeof(float) * z->in);
+    }
+    int64_t out_image = z->out_h * z->out_w * z->outs * z->groups;
+    conv_segment list[KC];
+    for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
+        for (int64_t part = 0; part < z->parts; part++) {
+            int64_t channel = group * z->outs + panel * PANEL;
+            const conv_epilogue e = epilogue_of(z, part, channel);
+            const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
+            for (int64_t y = 0; y < v->outputs; y++)
+                for (int64_t x = 0; x < h->outputs; x++) {
+                    conv_operand a = {.row = ld, .col = 1, .list = list};
+                    a.at = source + ((y * v->step + v->first) * h->source + x * h->step + h->first) * pixel;
+                    a.segments = segments_of(z, part, reach_of(v, y), reach_of(h, x), v->gap * h->source * pixel,
+                                             h->gap * pixel, list);
+                    KG_NAME(conv_gemm)(count, least(PANEL, z->outs - panel * PANEL), 0, &a, b, PANEL, 0,
+                                       output_pixel(z, (n0 * v->outputs + y) * h->outputs + x) + channel, out_image,
+                                       &e);
+                }
         }
 }
 
@@ -123,6 +229,16 @@ static void fill_row(void *context, int64_t chunk) {
         for (int64_t c = 0; c < channels; c++) to[c] = z->bias ? z->bias[c] : 0;
 }
 
+/* The share of taps that miss the source. */
+static double missed(const conv_axis *a) {
+    int64_t hits = 0;
+    for (int64_t i = 0; i < a->outputs; i++) {
+        reach r = reach_of(a, i);
+        hits += r.high - r.low;
+    }
+    return 1 - (double)hits / (a->outputs * a->taps);
+}
+
 static void run(product *z) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     z->pixels = z->images * v->outputs * h->outputs, z->k = v->taps * h->taps * z->in;
@@ -131,32 +247,39 @@ static void run(product *z) {
         kg_parallel(fill_row, z, z->images * v->outputs, 1e-4 * z->pixels * z->outs * z->groups);
         return;
     }
-    z->kc = ceil_div(ceil_div(z->k, ceil_div(z->k, KC)), 16) * 16;
-    z->row = odd_lines(least(z->k, z->kc) + VEC_LANES - 1);
-    z->panels = ceil_div(z->outs, PANEL);
+    int64_t taps = v->taps * h->taps;
+    z->pieces = ceil_div(z->in, KC);
+    z->parts = z->pieces > 1 ? taps * z->pieces : ceil_div(taps, KC / z->in);
+    z->row = odd_lines(least(z->in, KC) * ceil_div(taps, z->parts) + VEC_LANES - 1);
+    z->panels = ceil_div(z->outs, PANEL), z->ranges = 1;
     z->dense = v->out_step == 1 && h->out_step == 1;
-    z->in_place = z->dense && v->taps == 1 && h->taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 &&
-                  h->first == 0 && v->source == v->outputs && h->source == h->outputs &&
+    z->in_place = z->dense && taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 && h->first == 0 &&
+                  v->source == v->outputs && h->source == h->outputs &&
                   (z->in * z->groups % 512 != 0 || z->outs <= PANEL); /* at 2048 bytes rows would meet in L1 */
-    const int band = h->taps * z->in <= KC && h->gap == 1 && h->outputs >= 6 && !z->in_place;
-    if (band) {
-        int64_t row = v->step * ((h->outputs - 1) * h->step + h->taps) * z->in; /* floats that an output row adds */
-        z->blocks =
-            least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, z->images * z->groups)));
-        z->block = ceil_div(v->outputs, z->blocks);
+    z->pixel = h->step * z->in % 512 == 0 ? z->in + 16 : z->in;
+    z->edges = missed(h) > 0.04;
+    kg_task *task = multiply;
+    int64_t shared = z->images * z->groups; /* what there is for threads to share */
+    if (taps > 1 && z->in >= 16 && h->outputs <= 16 && z->images >= 8 && z->images * z->panels >= 16) {
+        task = multiply_images;
+        z->blocks = most(ceil_div(z->images, 14), least(4, z->images / 4)), shared = z->blocks * z->groups;
+    } else if (!z->in_place && (taps > 1 || h->step == 1) && most(h->outputs, v->outputs) >= 6) {
+        task = multiply_band;
+        z->upright = h->outputs < 6 && v->outputs > h->outputs;
+        int64_t row = v->step * ((h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1) * z->pixel;
+        z->blocks = least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, shared)));
+        if (z->upright) z->blocks = least(z->blocks, ceil_div(v->outputs, 14));
+        z->block = ceil_div(v->outputs, z->blocks), shared *= z->blocks;
     } else {
         int64_t limit = most(14, least(168, BLOCK / z->row));
         z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
-        z->block = ceil_div(z->pixels, z->blocks);
-        z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, z->blocks * z->groups));
+        z->block = ceil_div(z->pixels, z->blocks), shared = z->blocks * z->groups;
     }
+    z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, shared));
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
     kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
-    if (band)
-        kg_parallel(multiply_band, z, z->images * z->groups * z->blocks, us);
-    else
-        kg_parallel(multiply, z, z->groups * z->blocks * z->ranges, us);
+    kg_parallel(task, z, shared * z->ranges, us);
 }
 
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

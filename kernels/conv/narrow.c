@@ -83,7 +83,7 @@ static void narrow_band(void *context, int64_t chunk) {
     float *part = memset(b + b_floats, 0, sizeof(float) * rows * ld);
     int64_t *list = (int64_t *)(part + rows * ld);
     float *line = (float *)(list + z->taps);
-    conv_operand a = {z->packed, 1, rows, 1, 0};
+    conv_operand a = {.at = z->packed, .row = 1, .col = rows};
     const conv_epilogue plain = {0};
     memset(b, 0, sizeof(float) * b_floats);
     for (int64_t row = first, some; row < end; row += some) {

@@ -2,49 +2,50 @@
  * k, from zero, whatever tile it falls in; so tiles, blocks and vector lengths cannot change a bit. */
 #include "conv/conv.h"
 
-typedef void tile(int64_t k, const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c,
-                  int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e);
+typedef void tile(const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c, int64_t c_row,
+                  int64_t n, const float *bias, const conv_epilogue *e);
 
 /* c[i][j] = sum_p a[i, p] b[p][j]: ROWS rows, VECS vectors. The scalar times vector form broadcasts from memory. */
-#define TILE(ROWS, VECS)                                                                                              \
-    static void tile_##ROWS##x##VECS(int64_t k, const float *a, const conv_operand *A, const float *b, int64_t b_row, \
-                                     float *c, int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e) { \
-        vec_f32 acc[ROWS][VECS];                                                                                      \
-        const int64_t a_row = A->row, a_col = A->col;                                                                 \
-        UNROLL                                                                                                        \
-        for (int i = 0; i < ROWS; i++) UNROLL                                                                         \
-        for (int j = 0; j < VECS; j++) acc[i][j] = vec_set(0);                                                        \
-        for (int64_t left = A->segments;; a += A->segment - k * a_col) {                                              \
-            for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {                                                 \
-                vec_f32 bv[VECS];                                                                                     \
-                UNROLL                                                                                                \
-                for (int j = 0; j < VECS; j++) bv[j] = vec_loadu(b + j * VEC_LANES);                                  \
-                UNROLL                                                                                                \
-                for (int i = 0; i < ROWS; i++) {                                                                      \
-                    vec_f32 x = vec_set(a[i * a_row]);                                                                \
-                    UNROLL                                                                                            \
-                    for (int j = 0; j < VECS; j++) acc[i][j] = vec_fma(x, bv[j], acc[i][j]);                          \
-                }                                                                                                     \
-            }                                                                                                         \
-            if (--left <= 0) break;                                                                                   \
-        }                                                                                                             \
-        UNROLL                                                                                                        \
-        for (int j = 0; j < VECS; j++) {                                                                              \
-            int64_t at = j * VEC_LANES, left = n - at;                                                                \
-            vec_f32 b0 = bias ? vec_load(bias + at, left) : vec_set(0);                                               \
-            UNROLL                                                                                                    \
-            for (int i = 0; i < ROWS; i++) {                                                                          \
-                float *to = c + i * c_row + at;                                                                       \
-                vec_f32 v = acc[i][j];                                                                                \
-                if (e->add) v = vec_add(v, left >= VEC_LANES ? vec_loadu(to) : vec_load(to, left));                   \
-                if (bias) v = vec_add(v, b0);                                                                         \
-                if (e->relu) v = vec_max(vec_zero(), v);                                                              \
-                if (left >= VEC_LANES)                                                                                \
-                    vec_storeu(to, v);                                                                                \
-                else                                                                                                  \
-                    vec_store(to, v, left);                                                                           \
-            }                                                                                                         \
-        }                                                                                                             \
+#define TILE(ROWS, VECS)                                                                                             \
+    static void tile_##ROWS##x##VECS(const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c, \
+                                     int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e) {          \
+        vec_f32 acc[ROWS][VECS];                                                                                     \
+        const int64_t a_row = A->row, a_col = A->col;                                                                \
+        UNROLL                                                                                                       \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                                        \
+        for (int j = 0; j < VECS; j++)                                                                               \
+            acc[i][j] = e->resume ? vec_load(c + i * c_row + j * VEC_LANES, n - j * VEC_LANES) : vec_zero();         \
+        for (const conv_segment *s = A->list, *end = s + A->segments; s < end; s++) {                                \
+            const float *x = a + s->a, *y = b + s->b;                                                                \
+            for (int64_t p = 0; p < s->k; p++, x += a_col, y += b_row) {                                             \
+                vec_f32 bv[VECS];                                                                                    \
+                UNROLL                                                                                               \
+                for (int j = 0; j < VECS; j++) bv[j] = vec_loadu(y + j * VEC_LANES);                                 \
+                UNROLL                                                                                               \
+                for (int i = 0; i < ROWS; i++) {                                                                     \
+                    vec_f32 xv = vec_set(x[i * a_row]);                                                              \
+                    UNROLL                                                                                           \
+                    for (int j = 0; j < VECS; j++) acc[i][j] = vec_fma(xv, bv[j], acc[i][j]);                        \
+                }                                                                                                    \
+            }                                                                                                        \
+        }                                                                                                            \
+        UNROLL                                                                                                       \
+        for (int j = 0; j < VECS; j++) {                                                                             \
+            int64_t at = j * VEC_LANES, left = n - at;                                                               \
+            vec_f32 b0 = bias ? vec_load(bias + at, left) : vec_set(0);                                              \
+            UNROLL                                                                                                   \
+            for (int i = 0; i < ROWS; i++) {                                                                         \
+                float *to = c + i * c_row + at;                                                                      \
+                vec_f32 v = acc[i][j];                                                                               \
+                if (e->add) v = vec_add(v, left >= VEC_LANES ? vec_loadu(to) : vec_load(to, left));                  \
+                if (bias) v = vec_add(v, b0);                                                                        \
+                if (e->relu) v = vec_max(vec_zero(), v);                                                             \
+                if (left >= VEC_LANES)                                                                               \
+                    vec_storeu(to, v);                                                                               \
+                else                                                                                                 \
+                    vec_store(to, v, left);                                                                          \
+            }                                                                                                        \
+        }                                                                                                            \
     }
 
 #define ALL_4(F, V) F(1, V) F(2, V) F(3, V) F(4, V)
@@ -59,8 +60,11 @@ ALL_TILES(TILE, 1)
 ALL_TILES(TILE, 2)
 static tile *const tiles[2][TILE_ROWS + 1] = {{0, ALL_TILES(NAME, 1)}, {0, ALL_TILES(NAME, 2)}};
 
-void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, const float *b, int64_t b_row,
+void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *operand, const float *b, int64_t b_row,
                         int64_t panel, float *c, int64_t c_row, const conv_epilogue *e) {
+    const conv_segment whole = {0, 0, k};
+    conv_operand A = *operand;
+    if (A.list == NULL) A.list = &whole, A.segments = 1;
     int64_t strips = ceil_div(m, TILE_ROWS); /* rows split evenly, never padded */
     for (int64_t j = 0; j < n; j += PANEL, b += panel)
         for (int64_t s = 0, i = 0, rows; s < strips; s++, i += rows) {
@@ -71,7 +75,7 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, 
                     __builtin_prefetch(to + r * c_row, 1);
                     __builtin_prefetch(to + r * c_row + VEC_LANES, 1);
                 }
-            tiles[n - j > VEC_LANES][rows](k, A->at + i * A->row, A, b, b_row, to, c_row, n - j,
+            tiles[n - j > VEC_LANES][rows](A.at + i * A.row, &A, b, b_row, to, c_row, n - j,
                                            e->bias ? e->bias + j : NULL, e);
         }
 }

@@ -93,7 +93,7 @@ static void convolve_block(void *context, int64_t chunk) {
         winograd_transform_input(&p, &next, z->in, v + t * z->ldv, z->v_point);
     }
     for (int64_t q = 0; q < 36; q++) {
-        conv_operand a = {v + q * z->v_point, z->ldv, 1, 1, 0};
+        conv_operand a = {.at = v + q * z->v_point, .row = z->ldv, .col = 1};
         KG_NAME(conv_gemm)(count, z->out, z->in, &a, z->u + q * z->u_point, PANEL, z->in * PANEL, m + q * z->m_point,
                            z->ldm, &plain);
     }

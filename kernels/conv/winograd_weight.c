@@ -64,7 +64,7 @@ static void gradient_slice(void *context, int64_t chunk) {
             transform_gradient(&g, &next_g, s->K, count_k, d + t * z->ldd, z->d_point);
         }
         for (int64_t q = 0; q < 36; q++) {
-            conv_operand a = {v + q * z->v_point, 1, z->ldv, 1, 0};
+            conv_operand a = {.at = v + q * z->v_point, .row = 1, .col = z->ldv};
             KG_NAME(conv_gemm)(s->C, count_k, count, &a, d + q * z->d_point, z->ldd, PANEL,
                                z->du + (slice * 36 + q) * z->u_point + k, z->ldu, &e);
         }
