@@ -17,7 +17,7 @@ def tap_count(output, size, outputs, kernel, adaptive):
 
 
 def max_pool2d_forward(
-    x, out, taps, rows, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive, has_taps, start, stop
+    x, out, taps, rows, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive, tap_bytes, start, stop
 ):
     for row in range(start, stop):
         image, oy = row // oh * h, row % oh
@@ -39,12 +39,12 @@ def max_pool2d_forward(
                             best, at = v, i * kw + j
                 to = (row * ow + ox) * c + ch
                 out[to] = best
-                if has_taps:
+                if tap_bytes:
                     taps[to] = at
 
 
 def max_pool2d_backward(
-    grad_out, taps, grad_x, rows, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive, start, stop
+    grad_out, taps, grad_x, rows, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive, tap_bytes, start, stop
 ):
     for row in range(start, stop):
         image, y = row // h * oh, row % h
@@ -59,7 +59,7 @@ def max_pool2d_backward(
                 x0 = first_input(ox, w, ow, sw, pw, adaptive)
                 for ch in range(c):
                     source = ((image + oy) * ow + ox) * c + ch
-                    if taps[source] >= 0 and taps[source] // kw == i:
+                    if taps[source] >= 0 and taps[source] // kw == i:  # 255, no tap in a byte, is beyond the last row
                         u = x0 + taps[source] % kw * dw
                         grad_x[(row * w + u) * c + ch] += grad_out[source]
 
@@ -157,3 +157,14 @@ def avg_pool2d_backward(
                     share = grad_out[((image + oy) * ow + ox) * c + ch] / by
                     for u in range(max(x0, 0), min(x0 + nx, w)):
                         grad_x[(row * w + u) * c + ch] += share
+
+
+def global_avg_pool2d_forward(x, out, items, images, pixels, c, start, stop):
+    blocks = (c + 63) // 64
+    for item in range(start, stop):
+        image, block = item // blocks, item % blocks * 64
+        for ch in range(block, min(c, block + 64)):
+            total = x[0] * 0
+            for pixel in range(pixels):
+                total += x[(image * pixels + pixel) * c + ch]
+            out[image * c + ch] = total / pixels

@@ -1,6 +1,6 @@
-/* Pooling of one-channel images (NCHW memory): lanes are neighbouring outputs, gathered `stride` apart, where all taps
- * of a row lie on the image; one output at a time at the edges. Each output sees the same operations in the same order
- * either way. */
+/* Pooling of one-channel images (NCHW memory): lanes are neighbours along W, which for stride 2 are pulled apart and
+ * put together again by shuffles; other strides gather. One pixel at a time at the edges, by the same operations in the
+ * same order. */
 #include "pooling/pooling.h"
 
 /* Outputs from .. to-1 have all their columns on the image. */
@@ -8,106 +8,227 @@ static void inside(const pool_shape *s, int64_t *from, int64_t *to) {
     int64_t stride = s->stride[1], reach = (s->kernel[1] - 1) * s->dilation[1], room = s->W - 1 - reach + s->padding[1];
     *from = least((s->padding[1] + stride - 1) / stride, s->OW);
     *to = room < 0 ? *from : most(least(room / stride + 1, s->OW), *from);
+    if (s->adaptive) *to = *from;
 }
 
-/* Where lane i finds its input; lanes from n on repeat the last. */
-static vec_i32 lane_index(int64_t stride, int64_t n) {
-    int32_t index[VEC_LANES];
-    for (int64_t i = 0; i < VEC_LANES; i++) index[i] = (int32_t)(least(i, n - 1) * stride);
-    return vec_load_i32(index, VEC_LANES);
+/* p[0], p[stride], ...: n lanes of them, the others hold anything. Reads nothing beyond the last. */
+VEC_INLINE vec_f32 load_apart(const float *p, int64_t stride, int64_t n) {
+    if (stride == 1) return vec_load(p, n);
+    if (stride == 2) return vec_even(vec_load(p, 2 * n - 1), vec_load(p + VEC_LANES, 2 * n - 1 - VEC_LANES));
+    float lanes[VEC_LANES];
+    for (int64_t i = 0; i < VEC_LANES; i++) lanes[i] = p[least(i, n - 1) * stride];
+    return vec_loadu(lanes);
 }
 
-VEC_INLINE vec_f32 load_lanes(const float *p, int64_t stride, vec_i32 index, int64_t n) {
-    return stride == 1 ? vec_load(p, n) : vec_gather(p, index);
-}
+/* ---- Maximum ---- */
 
-static void max_pixel(const pool_shape *s, span v, span h, const float *image, float *out, int32_t *tap) {
+static void max_pixel(const pool_shape *s, span v, span h, const float *image, float *out, void *taps, int64_t at,
+                      int bytes) {
+    int64_t dy = s->adaptive ? 1 : s->dilation[0], dx = s->adaptive ? 1 : s->dilation[1], which = -1;
     float best = -INFINITY;
-    int64_t at = -1;
     for (int64_t y = v.first; y < v.last; y++)
         for (int64_t x = h.first; x < h.last; x++) {
-            float value = image[(v.start + y * s->dilation[0]) * s->W + h.start + x * s->dilation[1]];
-            if (at < 0 || value > best || value != value) best = value, at = y * s->kernel[1] + x;
+            float value = image[(v.start + y * dy) * s->W + h.start + x * dx];
+            if (which < 0 || value > best || value != value) best = value, which = y * s->kernel[1] + x;
         }
-    *out = best;
-    if (tap) *tap = (int32_t)at;
+    out[at] = best;
+    set_tap(taps, at, which, bytes);
 }
 
-void KG_NAME(pool_max_row)(const pool_shape *s, span v, const float *image, float *out, int32_t *taps) {
-    int64_t from, to, stride = s->stride[1];
+VEC_INLINE void max_row(int bytes, const pool_shape *s, span v, const span *spans, const float *image, float *out,
+                        void *taps, int64_t at) {
+    int64_t from, to, stride = s->stride[1], line = s->dilation[0] * s->W;
     inside(s, &from, &to);
-    if (v.first == v.last) to = from;
+    if (v.first >= v.last) to = from;
     for (int64_t x = 0, n; x < s->OW; x += n) {
         n = 1;
         if (x < from || x >= to) {
-            max_pixel(s, v, span_of(s, 1, x), image, out + x, taps ? taps + x : NULL);
+            max_pixel(s, v, spans[x], image, out, taps, at + x, bytes);
             continue;
         }
         n = least(VEC_LANES, to - x);
-        vec_i32 index = lane_index(stride, n), at = vec_i32_set((int32_t)(v.first * s->kernel[1]));
         const float *corner = image + v.start * s->W + x * stride - s->padding[1];
-        vec_f32 best = load_lanes(corner + v.first * s->dilation[0] * s->W, stride, index, n);
+        vec_i32 which = vec_i32_set((int32_t)(v.first * s->kernel[1]));
+        vec_f32 best = load_apart(corner + v.first * line, stride, n);
         for (int64_t y = v.first; y < v.last; y++)
             for (int64_t i = y == v.first; i < s->kernel[1]; i++) {
-                vec_f32 value = load_lanes(corner + y * s->dilation[0] * s->W + i * s->dilation[1], stride, index, n);
+                vec_f32 value = load_apart(corner + y * line + i * s->dilation[1], stride, n);
                 vec_mask better = vec_mask_or(vec_gt(value, best), vec_isnan(value));
                 best = vec_select(better, value, best);
-                at = vec_i32_select(better, vec_i32_set((int32_t)(y * s->kernel[1] + i)), at);
+                if (bytes) which = vec_i32_select(better, vec_i32_set((int32_t)(y * s->kernel[1] + i)), which);
             }
-        vec_store(out + x, best, n);
-        if (taps) vec_store_i32(taps + x, at, n);
+        vec_store(out + at + x, best, n);
+        store_taps(taps, at + x, which, bytes, n);
     }
 }
 
-/* Whether a tap lies in this row is anybody's guess, so a miss goes to a sink instead of a branch; to one of
- * eight, or each would wait for the one before. */
-void KG_NAME(pool_max_row_backward)(const pool_shape *s, int64_t tap_y, const float *grad_out, const int32_t *taps,
-                                    float *grad_x) {
-    const uint32_t tap0 = (uint32_t)(tap_y * s->kernel[1]), width = (uint32_t)s->kernel[1];
-    float sink[8] = {0}, *line = grad_x - s->padding[1];
-    for (int64_t x = 0; x < s->OW; x++, line += s->stride[1]) {
-        uint32_t tap = (uint32_t)taps[x] - tap0;
-        float *to = tap < width ? line + tap * s->dilation[1] : sink + x % 8;
-        *to += grad_out[x];
-    }
+void KG_NAME(pool_max_row)(const pool_shape *s, span v, const span *spans, const float *image, float *out, void *taps,
+                           int64_t at, int bytes) {
+    if (bytes == 0)
+        max_row(0, s, v, spans, image, out, taps, at);
+    else if (bytes == 1)
+        max_row(1, s, v, spans, image, out, taps, at);
+    else
+        max_row(4, s, v, spans, image, out, taps, at);
 }
 
-void KG_NAME(pool_avg_row)(const pool_shape *s, span v, const float *image, float *out) {
-    int64_t from, to, stride = s->stride[1], rows = v.last - v.first;
-    inside(s, &from, &to);
-    for (int64_t x = 0, n; x < s->OW; x += n) {
-        span h = span_of(s, 1, x);
-        vec_f32 sum = vec_zero();
-        const float by = divisor(s, v, h), *corner = image + h.start;
-        n = 1;
-        if (x < from || x >= to) {
-            float total = 0;
-            for (int64_t y = 0; y < rows; y++)
-                for (int64_t i = h.first; i < h.last; i++) total += corner[y * s->W + i];
-            out[x] = total / by;
-            continue;
+/* Sums over the windows for VEC_LANES inputs `stride` apart; the first is met by tap t of output `output` - t dilation
+ * / stride, t - phase being a multiple of the stride. */
+VEC_INLINE vec_f32 max_lanes(int bytes, int64_t stride, const pool_shape *s, const meeting *rows, int64_t count,
+                             const float *grad_out, const void *taps, int64_t first, int64_t output, int64_t phase) {
+    vec_f32 sum = vec_zero();
+    const int64_t d = s->dilation[1];
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t t = s->kernel[1] - 1; t >= 0; t--) {
+            if ((t * d - phase) % stride != 0) continue;
+            int64_t x = output - (t * d - phase) / stride, at = first + rows[r].output * s->OW + x, n = s->OW - x;
+            vec_mask mine =
+                vec_i32_eq(load_taps(taps, at, bytes, n), vec_i32_set((int32_t)(rows[r].tap * s->kernel[1] + t)));
+            sum = vec_add(sum, vec_select(mine, vec_load(grad_out + at, n), vec_zero()));
         }
-        n = least(VEC_LANES, to - x);
-        vec_i32 index = lane_index(stride, n);
-        for (int64_t y = 0; y < rows; y++)
-            for (int64_t i = 0; i < s->kernel[1]; i++)
-                sum = vec_add(sum, load_lanes(corner + y * s->W + i, stride, index, n));
-        vec_store(out + x, vec_div(sum, vec_set(by)), n);
-    }
+    return sum;
 }
 
-void KG_NAME(pool_avg_row_backward)(const pool_shape *s, span v, const float *grad_out, float *grad_x) {
+static float max_input(int bytes, const pool_shape *s, const columns *h, const meeting *rows, int64_t count,
+                       const float *grad_out, const void *taps, int64_t first, int64_t x) {
+    float sum = 0;
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t k = h->first[x]; k < h->first[x + 1]; k++) {
+            int64_t at = first + rows[r].output * s->OW + h->list[k].output;
+            sum += tap_of(taps, at, bytes) == rows[r].tap * s->kernel[1] + h->list[k].tap ? grad_out[at] : 0.0f;
+        }
+    return sum;
+}
+
+/* Inputs from which on no tap of an output before the first could meet them, in steps of `stride`. */
+static int64_t left_edge(const pool_shape *s) {
+    int64_t stride = s->stride[1], outputs = (s->kernel[1] - 1) * s->dilation[1] / stride;
+    return least(s->W, most(outputs, (s->padding[1] + stride - 1) / stride) * stride - s->padding[1]);
+}
+
+VEC_INLINE void max_row_backward(int bytes, const pool_shape *s, const columns *h, const meeting *rows, int64_t count,
+                                 const float *grad_out, const void *taps, int64_t first, float *grad_x) {
+    int64_t x = 0, edge = left_edge(s), p = s->padding[1];
+    for (; x < edge; x++) grad_x[x] = max_input(bytes, s, h, rows, count, grad_out, taps, first, x);
+    if (s->stride[1] == 1)
+        for (; x < s->W; x += VEC_LANES)
+            vec_store(grad_x + x, max_lanes(bytes, 1, s, rows, count, grad_out, taps, first, x + p, 0), s->W - x);
+    else
+        for (; x < s->W; x += 2 * VEC_LANES) {
+            vec_f32 even = max_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 0);
+            vec_f32 odd = max_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 1);
+            vec_store(grad_x + x, vec_zip_lo(even, odd), s->W - x);
+            vec_store(grad_x + x + VEC_LANES, vec_zip_hi(even, odd), s->W - x - VEC_LANES);
+        }
+}
+
+/* For strides beyond 2 and adaptive windows. Whether a tap lies in this row is anybody's guess, so a miss goes to a
+ * sink instead of a branch; to one of eight, or each would wait for the one before. */
+static void max_row_scatter(int bytes, const pool_shape *s, const columns *h, const meeting *rows, int64_t count,
+                            const float *grad_out, const void *taps, int64_t first, float *grad_x) {
+    float sink[8] = {0};
+    int64_t d = s->adaptive ? 1 : s->dilation[1];
+    memset(grad_x, 0, sizeof *grad_x * s->W);
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t x = 0, at = first + rows[r].output * s->OW; x < s->OW; x++, at++) {
+            uint64_t tap = (uint64_t)(tap_of(taps, at, bytes) - rows[r].tap * s->kernel[1]);
+            float *to = tap < (uint64_t)s->kernel[1] ? grad_x + h->spans[x].start + (int64_t)tap * d : sink + x % 8;
+            *to += grad_out[at];
+        }
+}
+
+void KG_NAME(pool_max_row_backward)(const pool_shape *s, const columns *h, const meeting *rows, int64_t count,
+                                    const float *grad_out, const void *taps, int64_t first, int bytes, float *grad_x) {
+    if (s->adaptive || s->stride[1] > 2)
+        max_row_scatter(bytes, s, h, rows, count, grad_out, taps, first, grad_x);
+    else if (bytes == 1)
+        max_row_backward(1, s, h, rows, count, grad_out, taps, first, grad_x);
+    else
+        max_row_backward(4, s, h, rows, count, grad_out, taps, first, grad_x);
+}
+
+/* ---- Average: sums over the rows of the windows first, with zeros before and after, then along W ---- */
+
+/* image: the first row of the windows. */
+void KG_NAME(pool_avg_row)(const pool_shape *s, span v, const span *spans, const float *image, float *out) {
+    const int64_t W = s->W, stride = s->stride[1], rows = v.last - v.first, before = s->adaptive ? 0 : s->padding[1];
+    const int64_t after = s->adaptive ? 0 : most(0, (s->OW - 1) * stride + s->kernel[1] - before - W);
+    float *sums = kg_scratch(KG_SCRATCH_OTHER, sizeof(float) * (before + W + after + VEC_LANES)), *line = sums + before;
+    const float by_rows = divisor(s, 0, v);
     int64_t from, to;
-    inside(s, &from, &to);
-    const float whole = divisor(s, v, span_of(s, 1, from)); /* the same for all windows inside */
-    for (int64_t x = 0; x < s->OW; x++) {
-        if (x >= from && x < to) {
-            float share = grad_out[x] / whole, *line = grad_x + x * s->stride[1] - s->padding[1];
-            for (int64_t i = 0; i < s->kernel[1]; i++) line[i] += share;
-            continue;
+    for (int64_t x = 0; x < before; x++) sums[x] = 0;
+    for (int64_t x = 0; x < W; x += VEC_LANES) {
+        vec_f32 sum = vec_zero();
+        for (int64_t y = 0; y < rows; y++) sum = vec_add(sum, vec_load(image + y * W + x, W - x));
+        vec_storeu(line + x, sum);
+    }
+    for (int64_t x = 0; x < after; x++) line[W + x] = 0;
+    if (s->adaptive) {
+        for (int64_t x = 0; x < s->OW; x++) {
+            float sum = 0;
+            for (int64_t i = 0; i < spans[x].last; i++) sum += line[spans[x].start + i];
+            out[x] = sum / (by_rows * divisor(s, 1, spans[x]));
         }
-        span h = span_of(s, 1, x);
-        float share = grad_out[x] / divisor(s, v, h);
-        for (int64_t i = h.first; i < h.last; i++) grad_x[h.start + i] += share;
+        return;
+    }
+    inside(s, &from, &to);
+    for (int64_t x = 0; x < s->OW; x += VEC_LANES) {
+        int64_t n = least(VEC_LANES, s->OW - x);
+        vec_f32 sum = vec_zero(), by = vec_set(by_rows * divisor(s, 1, spans[x]));
+        for (int64_t i = 0; i < s->kernel[1]; i++) sum = vec_add(sum, load_apart(sums + x * stride + i, stride, n));
+        if (x < from || x + n > to) { /* not all the same */
+            float each[VEC_LANES];
+            for (int64_t i = 0; i < VEC_LANES; i++) each[i] = by_rows * divisor(s, 1, spans[x + least(i, n - 1)]);
+            by = vec_loadu(each);
+        }
+        vec_store(out + x, vec_div(sum, by), n);
+    }
+}
+
+/* Sums along W of shares[output - t / stride] for t - phase a multiple of the stride. */
+VEC_INLINE vec_f32 avg_lanes(int64_t stride, const pool_shape *s, const float *shares, int64_t phase) {
+    vec_f32 sum = vec_zero();
+    for (int64_t t = s->kernel[1] - 1; t >= 0; t--)
+        if ((t - phase) % stride == 0) sum = vec_add(sum, vec_loadu(shares - (t - phase) / stride));
+    return sum;
+}
+
+void KG_NAME(pool_avg_row_backward)(const pool_shape *s, const columns *h, const meeting *rows, int64_t count,
+                                    const float *grad_out, float *grad_x) {
+    const int64_t W = s->W, OW = s->OW, before = s->adaptive ? 0 : s->kernel[1], p = s->padding[1];
+    const int64_t room = before + most(OW, W + p) + 2 * VEC_LANES;
+    float *shares = kg_scratch(KG_SCRATCH_PARTIAL, sizeof(float) * room), *line = shares + before;
+    for (int64_t x = 0; x < before; x++) shares[x] = 0;
+    for (int64_t x = OW; x < room - before; x++) line[x] = 0;
+    for (int64_t x = 0; x < OW; x += VEC_LANES) {
+        vec_f32 sum = vec_zero();
+        for (int64_t r = 0; r < count; r++)
+            sum = vec_fma(vec_load(grad_out + rows[r].output * OW + x, OW - x),
+                          vec_load(h->inverse + r * OW + x, OW - x), sum);
+        vec_store(line + x, sum, OW - x);
+    }
+    if (s->adaptive && OW == 1) {
+        for (int64_t x = 0; x < W; x += VEC_LANES) vec_store(grad_x + x, vec_set(line[0]), W - x);
+    } else if (s->adaptive || s->stride[1] > 2) {
+        for (int64_t x = 0; x < W; x++) {
+            float sum = 0;
+            for (int64_t k = h->first[x]; k < h->first[x + 1]; k++) sum += line[h->list[k].output];
+            grad_x[x] = sum;
+        }
+    } else if (s->stride[1] == 1) {
+        for (int64_t x = 0; x < W; x += VEC_LANES) vec_store(grad_x + x, avg_lanes(1, s, line + x + p, 0), W - x);
+    } else {
+        /* an odd padding would put the first pair half before the image */
+        int64_t x = p % 2;
+        if (x) {
+            float sum = 0;
+            for (int64_t k = h->first[0]; k < h->first[1]; k++) sum += line[h->list[k].output];
+            grad_x[0] = sum;
+        }
+        for (; x < W; x += 2 * VEC_LANES) {
+            vec_f32 even = avg_lanes(2, s, line + (x + p) / 2, 0), odd = avg_lanes(2, s, line + (x + p) / 2, 1);
+            vec_store(grad_x + x, vec_zip_lo(even, odd), W - x);
+            vec_store(grad_x + x + VEC_LANES, vec_zip_hi(even, odd), W - x - VEC_LANES);
+        }
     }
 }

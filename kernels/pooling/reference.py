@@ -21,13 +21,14 @@ def windows(h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, adaptive):
 
 def max_pool2d_forward(x, out, taps, rows, h, w, c, *geometry):
     kw = geometry[3]
+    none = None if taps is None else np.array(-1).astype(taps.dtype)  # all bits set: no tap lies on the image
     for oy, ox, ty, ys, tx, xs, _ in windows(h, w, *geometry[:11]):
         window = x[:, :, ys][..., xs].reshape(*x.shape[:2], ys.size * xs.size)
         codes = (ty[:, None] * kw + tx).ravel()
         if codes.size == 0:
             out[:, :, oy, ox] = -np.inf
             if taps is not None:
-                taps[:, :, oy, ox] = -1
+                taps[:, :, oy, ox] = none
             continue
         # argmax takes the first of equals; of several nan PyTorch takes the last.
         nan = window != window
@@ -68,6 +69,10 @@ def avg_pool2d_backward(grad_out, grad_x, rows, h, w, c, *geometry):
         share = grad_out[:, :, oy, ox] / divisor(ys, xs, padded, *geometry[10:])
         for y in ys:
             grad_x[:, :, y, xs] += share[..., None]
+
+
+def global_avg_pool2d_forward(x, out, items, images, pixels, c):
+    out[...] = x.mean((2, 3), keepdims=True)
 
 
 def divisor(ys, xs, padded, adaptive, count_include_pad, divisor_override):

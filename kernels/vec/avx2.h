@@ -152,4 +152,25 @@ VEC_INLINE vec_f32 vec_down(vec_f32 v, int k) {
                     : _mm256_permute_ps(v, 0x01);
 }
 
+VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) {
+    __m256 mixed = _mm256_shuffle_ps(a, b, 0x88); /* a0 a2 b0 b2 a4 a6 b4 b6 */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
+VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+}
+VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd), 0x20);
+}
+VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd), 0x31);
+}
+
+/* ---- Bytes ---- */
+VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) { return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)); }
+VEC_INLINE uint64_t vec_narrow_u8(vec_i32 v) {
+    __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return (uint64_t)_mm_cvtsi128_si64(_mm_packus_epi16(half, half));
+}
+
 #endif

@@ -140,4 +140,30 @@ VEC_INLINE vec_f32 vec_down(vec_f32 v, int k) {
                     : _mm512_permute_ps(v, 0x01);
 }
 
+/* Of the 32 lanes a, b: those of even and of odd number; and the way back. */
+VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) {
+    const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, index, b);
+}
+VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) {
+    const __m512i index = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, index, b);
+}
+VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) {
+    const __m512i index = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(even, index, odd);
+}
+VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
+    const __m512i index = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(even, index, odd);
+}
+
+/* ---- Bytes ---- */
+VEC_INLINE vec_i32 vec_load_u8(const uint8_t *p, int64_t n) {
+    return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(vec_first(n), p));
+}
+VEC_INLINE void vec_store_u8(uint8_t *p, vec_i32 v, int64_t n) {
+    _mm_mask_storeu_epi8(p, vec_first(n), _mm512_cvtepi32_epi8(v));
+}
+
 #endif

@@ -178,4 +178,18 @@ VEC_INLINE vec_f32 vec_down(vec_f32 v, int k) {
     return k == 2 ? (vec_f32){v[2], v[3], v[2], v[3]} : (vec_f32){v[1], v[1], v[3], v[3]};
 }
 
+VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) { return (vec_f32){a[0], a[2], b[0], b[2]}; }
+VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) { return (vec_f32){a[1], a[3], b[1], b[3]}; }
+VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) { return (vec_f32){even[0], odd[0], even[1], odd[1]}; }
+VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) { return (vec_f32){even[2], odd[2], even[3], odd[3]}; }
+
+/* ---- Bytes ---- */
+VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {
+    return (vec_i32){bytes & 255, bytes >> 8 & 255, bytes >> 16 & 255, bytes >> 24 & 255};
+}
+VEC_INLINE uint64_t vec_narrow_u8(vec_i32 v) {
+    return (uint64_t)(v[0] & 255) | (uint64_t)(v[1] & 255) << 8 | (uint64_t)(v[2] & 255) << 16 |
+           (uint64_t)(v[3] & 255) << 24;
+}
+
 #endif

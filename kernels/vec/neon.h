@@ -156,4 +156,18 @@ VEC_INLINE vec_f64 vec_f64_round(vec_f64 a) { return vrndnq_f64(a); }
 /* ---- Inside a vector ---- */
 VEC_INLINE vec_f32 vec_down(vec_f32 v, int k) { return k == 2 ? vextq_f32(v, v, 2) : vextq_f32(v, v, 1); }
 
+VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) { return vuzp1q_f32(a, b); }
+VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) { return vuzp2q_f32(a, b); }
+VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) { return vzip1q_f32(even, odd); }
+VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) { return vzip2q_f32(even, odd); }
+
+/* ---- Bytes ---- */
+VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))));
+}
+VEC_INLINE uint64_t vec_narrow_u8(vec_i32 v) {
+    uint16x4_t half = vmovn_u32(vreinterpretq_u32_s32(v));
+    return vget_lane_u64(vreinterpret_u64_u8(vmovn_u16(vcombine_u16(half, half))), 0);
+}
+
 #endif

@@ -10,7 +10,7 @@
  * Memory      vec_load(p, n), vec_store(p, v, n): n >= VEC_LANES is a full vector, less a masked tail (missing lanes
  *             load as 0), n <= 0 touches nothing. vec_loadu, vec_storeu: full, any alignment. Also _i32, _bool (uint8
  *             0 or 1), _bf16. vec_gather(p, index), vec_gather_i32(p, index). vec_stream(p, v): past the cache, p
- *             aligned to the vector
+ *             aligned to the vector. vec_load_u8, vec_store_u8: bytes as integers 0..255
  * Arithmetic  vec_add sub mul div fma(a, b, c) = a b + c, fnma(a, b, c) = c - a b, sqrt abs neg copysign round (half
  *             to even) floor ceil trunc ldexp(x, n) = x 2^n for whole n in [-252, 252], rounded once; vec_mul_error
  * min, max    vec_max(a, b) = a > b ? a : b, so b where either is nan or both are zeros; vec_min alike with <. PyTorch
@@ -103,6 +103,32 @@ VEC_INLINE void vec_store_bf16(uint16_t *p, vec_f32 v, int64_t n) {
     vec_storeu_u16(part, vec_bf16_bits(v));
     if (n > 0) memcpy(p, part, (size_t)n * sizeof *p);
 }
+
+/* Bytes to and from the low eighth of integers; missing lanes load as 0. The first byte is the low one of the word. */
+#if VEC_LANES < 16
+VEC_INLINE vec_i32 vec_load_u8(const uint8_t *p, int64_t n) {
+    uint64_t bytes = 0;
+    if (n >= VEC_LANES)
+        memcpy(&bytes, p, VEC_LANES);
+    else {
+        uint32_t four = 0;
+        uint16_t two = 0;
+        if (n <= 0) return vec_widen_u8(0);
+        if (n & 4) memcpy(&four, p, 4);
+        if (n & 2) memcpy(&two, p + (n & 4), 2);
+        bytes = four | (uint64_t)two << 8 * (n & 4);
+        if (n & 1) bytes |= (uint64_t)p[n - 1] << 8 * (n - 1);
+    }
+    return vec_widen_u8(bytes);
+}
+VEC_INLINE void vec_store_u8(uint8_t *p, vec_i32 v, int64_t n) {
+    uint64_t bytes = vec_narrow_u8(v);
+    if (n >= VEC_LANES)
+        memcpy(p, &bytes, VEC_LANES);
+    else
+        for (int64_t i = 0; i < n; i++, bytes >>= 8) p[i] = (uint8_t)bytes;
+}
+#endif
 
 /* The rounding error a b - p of p = vec_mul(a, b): one fma, or without fma the products of halves (Dekker 1971). */
 #if VEC_HAS_FMA

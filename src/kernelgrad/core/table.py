@@ -260,6 +260,7 @@ TABLE = [
     Kernel("max_pool2d_indices", "pooling", simd=("int32",), jit=("int32",)),
     Kernel("avg_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("avg_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
+    Kernel("global_avg_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.1),
     # ---- embedding ----
     Kernel("embedding_forward", "embedding", simd=ALL, jit=FLOATS, cuda=ALL),
     Kernel("index_order", "embedding", simd=("int64",), whole=True),

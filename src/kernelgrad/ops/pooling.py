@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from kernelgrad.core import Array, Function, bfloat16, channels_last, contiguous, empty, int32, int64, kernel
+from kernelgrad.core import Array, Function, bfloat16, channels_last, contiguous, empty, int32, int64, kernel, uint8
 from kernelgrad.core.views import squeeze, unsqueeze
 
 __all__ = [
@@ -21,6 +21,7 @@ max_backward = kernel("max_pool2d_backward")
 max_indices = kernel("max_pool2d_indices")
 avg_forward = kernel("avg_pool2d_forward")
 avg_backward = kernel("avg_pool2d_backward")
+global_forward = kernel("global_avg_pool2d_forward")
 
 
 def in_layout(x, nhwc):
@@ -33,7 +34,7 @@ def images(shape, nhwc):
 
 
 class MaxPool2d(Function):
-    """Keeps which tap of each window was the maximum (int32), not x."""
+    """Keeps which tap of each window was the maximum (a byte, where that is enough), not x."""
 
     @staticmethod
     def forward(ctx, x, geometry, return_indices):
@@ -43,11 +44,13 @@ class MaxPool2d(Function):
         x = in_layout(x, nhwc)
         count, channels = images(x.shape, nhwc)
         out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
-        keep = ctx.needs_input_grad[0] or return_indices
-        taps = empty((n, c, oh, ow), int32, x.device, channels_last=nhwc) if keep else None
-        max_forward((x, out, taps), (count * oh, h, w, channels, *geometry, keep))
+        taps, tap_bytes = None, 0
+        if ctx.needs_input_grad[0] or return_indices:
+            tap_bytes = 4 if return_indices or geometry[2] * geometry[3] > 255 else 1
+            taps = empty((n, c, oh, ow), uint8 if tap_bytes == 1 else int32, x.device, channels_last=nhwc)
+        max_forward((x, out, taps), (count * oh, h, w, channels, *geometry, tap_bytes))
         ctx.save_for_backward(taps)
-        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, geometry
+        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, (*geometry, tap_bytes)
         if not return_indices:
             return out
         indices = empty((n, c, oh, ow), int64, x.device, channels_last=nhwc)
@@ -76,7 +79,10 @@ class AvgPool2d(Function):
         x = in_layout(x, nhwc)
         count, channels = images(x.shape, nhwc)
         out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
-        avg_forward((x, out), (count * oh, h, w, channels, *geometry))
+        if geometry[10] and oh == ow == 1:  # adaptive
+            global_forward((x, out), (count * -(-channels // 64), count, h * w, channels))
+        else:
+            avg_forward((x, out), (count * oh, h, w, channels, *geometry))
         ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, geometry
         return out
 
@@ -102,7 +108,8 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     Returns
     -------
     Tensor of shape (N, C, OH, OW) or (C, OH, OW) in the layout of `input`; with the indices behind it if asked for.
-    A nan in a window wins, of equal values the first. Backward keeps one int32 per output.
+    A nan in a window wins, of equal values the first. Backward keeps a byte per output, or an int32 for windows of
+    more than 255 taps.
 
     Raises
     ------

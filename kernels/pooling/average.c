@@ -1,0 +1,185 @@
+/* Average over windows of NHWC memory: lanes are channels. */
+#include "pooling/pooling.h"
+
+/* One window, `vecs` vectors of channels (the last of `left` lanes). */
+VEC_INLINE void avg_window(int vecs, const float *corner, int64_t rows, int64_t columns, int64_t row, int64_t column,
+                           float by, float *out, int64_t left) {
+    vec_f32 sum[4];
+    UNROLL
+    for (int j = 0; j < vecs; j++) sum[j] = vec_zero();
+    for (int64_t y = 0; y < rows; y++)
+        for (int64_t x = 0; x < columns; x++) {
+            const float *p = corner + y * row + x * column;
+            UNROLL
+            for (int j = 0; j < vecs; j++) sum[j] = vec_add(sum[j], vec_load(p + j * VEC_LANES, left));
+        }
+    UNROLL
+    for (int j = 0; j < vecs; j++) vec_store(out + j * VEC_LANES, vec_div(sum[j], vec_set(by)), left);
+}
+
+VEC_INLINE void avg_pixel(const float *corner, int64_t rows, int64_t columns, int64_t row, int64_t channels, float by,
+                          float *out) {
+    int64_t c = 0;
+    for (; c + 4 * VEC_LANES <= channels; c += 4 * VEC_LANES)
+        avg_window(4, corner + c, rows, columns, row, channels, by, out + c, VEC_LANES);
+    for (; c + VEC_LANES <= channels; c += VEC_LANES)
+        avg_window(1, corner + c, rows, columns, row, channels, by, out + c, VEC_LANES);
+    if (c < channels) avg_window(1, corner + c, rows, columns, row, channels, by, out + c, channels - c);
+}
+
+/* out[n, y, x, c] = (sum over the window) / divisor */
+void KG_NAME(avg_pool2d_forward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                 int64_t stop) {
+    const float *x = arrays[0];
+    float *out = arrays[1];
+    const pool_shape s = shape_of(sizes);
+    const span *spans = spans_of(&s);
+    const int64_t row = s.W * s.C;
+    (void)scalars;
+    for (int64_t i = start; i < stop; i++) {
+        span v = span_of(&s, 0, i % s.OH);
+        const float *image = x + (i / s.OH * s.H + v.start + v.first) * row;
+        if (s.C == 1) {
+            KG_NAME(pool_avg_row)(&s, v, spans, image, out + i * s.OW);
+            continue;
+        }
+        float by_rows = divisor(&s, 0, v), *to = out + i * s.OW * s.C;
+        int64_t rows = v.last - v.first;
+        for (int64_t j = 0; j < s.OW; j++, to += s.C) {
+            span h = spans[j];
+            const float *corner = image + (h.start + h.first) * s.C, by = by_rows * divisor(&s, 1, h);
+            int64_t columns = h.last - h.first;
+            if (rows == 2 && columns == 2)
+                avg_pixel(corner, 2, 2, row, s.C, by, to);
+            else if (rows == 3 && columns == 3)
+                avg_pixel(corner, 3, 3, row, s.C, by, to);
+            else
+                avg_pixel(corner, rows, columns, row, s.C, by, to);
+        }
+    }
+}
+
+/* One input pixel: the sum of grad_out / divisor over the windows that cover it. */
+VEC_INLINE void avg_gather(int vecs, const pool_shape *s, const float *grad_out, const float *inverse,
+                           const meeting *rows, int64_t row_count, const meeting *list, int64_t count, float *grad_x,
+                           int64_t left) {
+    vec_f32 sum[4];
+    UNROLL
+    for (int j = 0; j < vecs; j++) sum[j] = vec_zero();
+    for (int64_t r = 0; r < row_count; r++)
+        for (int64_t k = 0; k < count; k++) {
+            const float *g = grad_out + (rows[r].output * s->OW + list[k].output) * s->C;
+            const vec_f32 by = vec_set(inverse[r * s->OW + list[k].output]);
+            UNROLL
+            for (int j = 0; j < vecs; j++) sum[j] = vec_fma(vec_load(g + j * VEC_LANES, left), by, sum[j]);
+        }
+    UNROLL
+    for (int j = 0; j < vecs; j++) vec_store(grad_x + j * VEC_LANES, sum[j], left);
+}
+
+/* grad_x[pixel] = sum of grad_out / divisor over the windows that cover it. */
+void KG_NAME(avg_pool2d_backward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                  int64_t stop) {
+    const float *grad_out = arrays[0];
+    float *grad_x = arrays[1];
+    const pool_shape s = shape_of(sizes);
+    const columns h = columns_of(&s);
+    (void)scalars;
+    for (int64_t i = start; i < stop; i++) {
+        int64_t rows = meet(&s, 0, i % s.H, h.rows);
+        const float *g = grad_out + i / s.H * s.OH * s.OW * s.C;
+        float *to = grad_x + i * s.W * s.C;
+        for (int64_t r = 0; r < rows; r++) {
+            float by_rows = divisor(&s, 0, span_of(&s, 0, h.rows[r].output));
+            for (int64_t j = 0; j < s.OW; j++) h.inverse[r * s.OW + j] = 1.0f / (by_rows * divisor(&s, 1, h.spans[j]));
+        }
+        if (s.C == 1) {
+            KG_NAME(pool_avg_row_backward)(&s, &h, h.rows, rows, g, to);
+            continue;
+        }
+        for (int64_t x = 0; x < s.W; x++, to += s.C) {
+            const meeting *list = h.list + h.first[x];
+            int64_t count = h.first[x + 1] - h.first[x], c = 0;
+            for (; c + 4 * VEC_LANES <= s.C; c += 4 * VEC_LANES)
+                avg_gather(4, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, VEC_LANES);
+            for (; c + VEC_LANES <= s.C; c += VEC_LANES)
+                avg_gather(1, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, VEC_LANES);
+            if (c < s.C) avg_gather(1, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, s.C - c);
+        }
+    }
+}
+
+/* ---- The whole image ---- */
+
+#define RUN 256 /* pixels summed before they are added to the total: rounding grows with the length of a chain */
+
+VEC_INLINE void sum_channels(int vecs, const float *x, int64_t pixels, int64_t channels, float by, float *out,
+                             int64_t left) {
+    vec_f32 total[4];
+    UNROLL
+    for (int j = 0; j < vecs; j++) total[j] = vec_zero();
+    for (int64_t p = 0; p < pixels;) {
+        vec_f32 sum[4];
+        int64_t end = least(pixels, p + RUN);
+        UNROLL
+        for (int j = 0; j < vecs; j++) sum[j] = vec_zero();
+        for (; p < end; p++, x += channels) UNROLL
+        for (int j = 0; j < vecs; j++) sum[j] = vec_add(sum[j], vec_load(x + j * VEC_LANES, left));
+        UNROLL
+        for (int j = 0; j < vecs; j++) total[j] = vec_add(total[j], sum[j]);
+    }
+    UNROLL
+    for (int j = 0; j < vecs; j++) vec_store(out + j * VEC_LANES, vec_div(total[j], vec_set(by)), left);
+}
+
+/* Few channels: 16 `repeat` pixels are as many floats as `channels` repeat vec16; lane by lane these are summed over
+ * the image, then what belongs to a channel. */
+#define FEW 16
+static void sum_few_channels(const float *x, int64_t pixels, int64_t channels, float *out) {
+    vec16 sum[2 * FEW];
+    int64_t repeat = channels < 4 ? 8 / channels : 1, period = channels * repeat, total = pixels * channels;
+    for (int64_t j = 0; j < period; j++) sum[j] = vec16_zero();
+    int64_t i = 0;
+    if (period == 8) { /* eight sums stay in registers */
+        for (; i + 128 <= total; i += 128) {
+            UNROLL
+            for (int64_t j = 0; j < 8; j++) sum[j] = vec16_add(sum[j], vec16_loadu(x + i + j * 16));
+        }
+    }
+    for (; i + period * 16 <= total; i += period * 16)
+        for (int64_t j = 0; j < period; j++) sum[j] = vec16_add(sum[j], vec16_loadu(x + i + j * 16));
+    for (int64_t j = 0; i < total; i += 16, j++) sum[j] = vec16_add(sum[j], vec16_load(x + i, total - i, 0));
+    if (channels == 1) {
+        for (int64_t half = period / 2; half > 0; half /= 2)
+            for (int64_t j = 0; j < half; j++) sum[j] = vec16_add(sum[j], sum[j + half]);
+        out[0] = vec16_sum(sum[0]) / (float)pixels;
+        return;
+    }
+    float lanes[2 * FEW * 16];
+    for (int64_t j = 0; j < period; j++) vec16_storeu(lanes + j * 16, sum[j]);
+    for (int64_t c = 0; c < channels; c++) {
+        float part[4] = {0};
+        for (int64_t p = 0; p < 16 * repeat; p++) part[p % 4] += lanes[p * channels + c];
+        out[c] = (part[0] + part[1] + part[2] + part[3]) / (float)pixels;
+    }
+}
+
+/* out[n, c] = mean over the pixels of image n. Work items: blocks of 64 channels. sizes: items, images, pixels, C */
+void KG_NAME(global_avg_pool2d_forward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                        int64_t stop) {
+    const int64_t pixels = sizes[2], channels = sizes[3], blocks = (channels + 63) / 64;
+    (void)scalars;
+    for (int64_t i = start; i < stop; i++) {
+        int64_t n = i / blocks, c = i % blocks * 64, end = least(channels, c + 64);
+        const float *x = (const float *)arrays[0] + n * pixels * channels;
+        float *out = (float *)arrays[1] + n * channels, by = (float)pixels;
+        if (channels < FEW) {
+            sum_few_channels(x, pixels, channels, out);
+            continue;
+        }
+        for (; c + 4 * VEC_LANES <= end; c += 4 * VEC_LANES)
+            sum_channels(4, x + c, pixels, channels, by, out + c, VEC_LANES);
+        for (; c + VEC_LANES <= end; c += VEC_LANES) sum_channels(1, x + c, pixels, channels, by, out + c, VEC_LANES);
+        if (c < end) sum_channels(1, x + c, pixels, channels, by, out + c, end - c);
+    }
+}
