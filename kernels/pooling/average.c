@@ -77,7 +77,31 @@ VEC_INLINE void avg_gather(int vecs, const pool_shape *s, const float *grad_out,
     for (int j = 0; j < vecs; j++) vec_store(grad_x + j * VEC_LANES, sum[j], left);
 }
 
-/* grad_x[pixel] = sum of grad_out / divisor over the windows that cover it. */
+static void avg_row_backward(const pool_shape *s, const columns *h, int64_t rows, const float *grad_out,
+                             float *grad_x) {
+    for (int64_t x = 0; x < s->W; x++, grad_x += s->C) {
+        const meeting *list = h->list + h->first[x];
+        int64_t count = h->first[x + 1] - h->first[x], c = 0;
+        for (; c + 4 * VEC_LANES <= s->C; c += 4 * VEC_LANES)
+            avg_gather(4, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, VEC_LANES);
+        for (; c + VEC_LANES <= s->C; c += VEC_LANES)
+            avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, VEC_LANES);
+        if (c < s->C) avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, s->C - c);
+    }
+}
+
+/* Whether the outputs that meet input row `y` are those that meet the row before. */
+static int same_outputs(const pool_shape *s, int64_t y, const meeting *rows, int64_t count) {
+    for (int64_t r = 0; r < count; r++)
+        if (tap_at(s, 0, span_of(s, 0, rows[r].output), y - 1) < 0) return 0;
+    int64_t before = 0, from, to;
+    covering(s, 0, y - 1, &from, &to);
+    for (int64_t output = from; output < to; output++) before += tap_at(s, 0, span_of(s, 0, output), y - 1) >= 0;
+    return before == count;
+}
+
+/* grad_x[pixel] = sum of grad_out / divisor over the windows that cover it. Where neighbouring rows are covered by the
+ * same windows, the second is a copy. */
 void KG_NAME(avg_pool2d_backward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                   int64_t stop) {
     const float *grad_out = arrays[0];
@@ -89,47 +113,51 @@ void KG_NAME(avg_pool2d_backward)(void *const *arrays, const int64_t *sizes, con
         int64_t rows = meet(&s, 0, i % s.H, h.rows);
         const float *g = grad_out + i / s.H * s.OH * s.OW * s.C;
         float *to = grad_x + i * s.W * s.C;
+        if (i > start && i % s.H && same_outputs(&s, i % s.H, h.rows, rows)) {
+            memcpy(to, to - s.W * s.C, sizeof *to * s.W * s.C);
+            continue;
+        }
         for (int64_t r = 0; r < rows; r++) {
             float by_rows = divisor(&s, 0, span_of(&s, 0, h.rows[r].output));
             for (int64_t j = 0; j < s.OW; j++) h.inverse[r * s.OW + j] = 1.0f / (by_rows * divisor(&s, 1, h.spans[j]));
         }
-        if (s.C == 1) {
+        if (s.C == 1)
             KG_NAME(pool_avg_row_backward)(&s, &h, h.rows, rows, g, to);
-            continue;
-        }
-        for (int64_t x = 0; x < s.W; x++, to += s.C) {
-            const meeting *list = h.list + h.first[x];
-            int64_t count = h.first[x + 1] - h.first[x], c = 0;
-            for (; c + 4 * VEC_LANES <= s.C; c += 4 * VEC_LANES)
-                avg_gather(4, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, VEC_LANES);
-            for (; c + VEC_LANES <= s.C; c += VEC_LANES)
-                avg_gather(1, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, VEC_LANES);
-            if (c < s.C) avg_gather(1, &s, g + c, h.inverse, h.rows, rows, list, count, to + c, s.C - c);
-        }
+        else
+            avg_row_backward(&s, &h, rows, g, to);
     }
 }
 
 /* ---- The whole image ---- */
 
-#define RUN 256 /* pixels summed before they are added to the total: rounding grows with the length of a chain */
+#define RUN 16 /* pixels summed before they are added to the total: rounding grows with the length of a chain */
 
-VEC_INLINE void sum_channels(int vecs, const float *x, int64_t pixels, int64_t channels, float by, float *out,
-                             int64_t left) {
-    vec_f32 total[4];
+/* Sums over `pixels` <= RUN of `vecs` vectors of channels, added to total. */
+VEC_INLINE void add_run(int vecs, const float *x, int64_t pixels, int64_t channels, float *total, int64_t left) {
+    vec_f32 sum[4];
     UNROLL
-    for (int j = 0; j < vecs; j++) total[j] = vec_zero();
-    for (int64_t p = 0; p < pixels;) {
-        vec_f32 sum[4];
-        int64_t end = least(pixels, p + RUN);
+    for (int j = 0; j < vecs; j++) sum[j] = vec_load(x + j * VEC_LANES, left);
+    for (int64_t p = 1; p < pixels; p++) {
+        x += channels;
         UNROLL
-        for (int j = 0; j < vecs; j++) sum[j] = vec_zero();
-        for (; p < end; p++, x += channels) UNROLL
         for (int j = 0; j < vecs; j++) sum[j] = vec_add(sum[j], vec_load(x + j * VEC_LANES, left));
-        UNROLL
-        for (int j = 0; j < vecs; j++) total[j] = vec_add(total[j], sum[j]);
     }
     UNROLL
-    for (int j = 0; j < vecs; j++) vec_store(out + j * VEC_LANES, vec_div(total[j], vec_set(by)), left);
+    for (int j = 0; j < vecs; j++)
+        vec_store(total + j * VEC_LANES, vec_add(vec_load(total + j * VEC_LANES, left), sum[j]), left);
+}
+
+/* Channels c0 .. c1-1, run after run, as memory lies. */
+static void sum_channels(const float *x, int64_t pixels, int64_t channels, int64_t c0, int64_t c1, float *out) {
+    for (int64_t c = c0; c < c1; c++) out[c] = 0;
+    for (int64_t p = 0; p < pixels; p += RUN) {
+        const float *from = x + p * channels;
+        int64_t c = c0, run = least(RUN, pixels - p);
+        for (; c + 4 * VEC_LANES <= c1; c += 4 * VEC_LANES) add_run(4, from + c, run, channels, out + c, VEC_LANES);
+        for (; c + VEC_LANES <= c1; c += VEC_LANES) add_run(1, from + c, run, channels, out + c, VEC_LANES);
+        if (c < c1) add_run(1, from + c, run, channels, out + c, c1 - c);
+    }
+    for (int64_t c = c0; c < c1; c++) out[c] /= (float)pixels;
 }
 
 /* Few channels: 16 `repeat` pixels are as many floats as `channels` repeat vec16; lane by lane these are summed over
@@ -164,22 +192,20 @@ static void sum_few_channels(const float *x, int64_t pixels, int64_t channels, f
     }
 }
 
-/* out[n, c] = mean over the pixels of image n. Work items: blocks of 64 channels. sizes: items, images, pixels, C */
+/* out[n, c] = mean over the pixels of image n. sizes: items, images, pixels, C; of an image there are one or more
+ * items, each a block of channels. */
 void KG_NAME(global_avg_pool2d_forward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                         int64_t stop) {
-    const int64_t pixels = sizes[2], channels = sizes[3], blocks = (channels + 63) / 64;
+    const int64_t pixels = sizes[2], channels = sizes[3], blocks = sizes[1] ? sizes[0] / sizes[1] : 1;
+    const int64_t width = ((channels + blocks - 1) / blocks + 15) / 16 * 16;
     (void)scalars;
     for (int64_t i = start; i < stop; i++) {
-        int64_t n = i / blocks, c = i % blocks * 64, end = least(channels, c + 64);
+        int64_t n = i / blocks, c = i % blocks * width;
         const float *x = (const float *)arrays[0] + n * pixels * channels;
-        float *out = (float *)arrays[1] + n * channels, by = (float)pixels;
-        if (channels < FEW) {
+        float *out = (float *)arrays[1] + n * channels;
+        if (channels < FEW)
             sum_few_channels(x, pixels, channels, out);
-            continue;
-        }
-        for (; c + 4 * VEC_LANES <= end; c += 4 * VEC_LANES)
-            sum_channels(4, x + c, pixels, channels, by, out + c, VEC_LANES);
-        for (; c + VEC_LANES <= end; c += VEC_LANES) sum_channels(1, x + c, pixels, channels, by, out + c, VEC_LANES);
-        if (c < end) sum_channels(1, x + c, pixels, channels, by, out + c, end - c);
+        else if (c < channels)
+            sum_channels(x, pixels, channels, c, least(channels, c + width), out);
     }
 }

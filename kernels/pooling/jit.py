@@ -160,10 +160,11 @@ def avg_pool2d_backward(
 
 
 def global_avg_pool2d_forward(x, out, items, images, pixels, c, start, stop):
-    blocks = (c + 63) // 64
+    blocks = items // images  # of channels
+    width = (c + blocks - 1) // blocks
     for item in range(start, stop):
-        image, block = item // blocks, item % blocks * 64
-        for ch in range(block, min(c, block + 64)):
+        image, block = item // blocks, item % blocks * width
+        for ch in range(block, min(c, block + width)):
             total = x[0] * 0
             for pixel in range(pixels):
                 total += x[(image * pixels + pixel) * c + ch]

@@ -121,6 +121,30 @@ VEC_INLINE void max_row_backward(int bytes, const pool_shape *s, const columns *
     }
 }
 
+/* The same for wide windows, most of whose taps are in other places: each output adds to the one it chose. */
+VEC_INLINE void max_row_scatter(int bytes, const pool_shape *s, const columns *h, const meeting *rows,
+                                int64_t row_count, const float *grad_out, const void *taps, int64_t first,
+                                float *grad_x) {
+    const int64_t C = s->C, kw = s->kernel[1], column = (s->adaptive ? 1 : s->dilation[1]) * C;
+    memset(grad_x, 0, sizeof *grad_x * s->W * C);
+    for (int64_t r = 0; r < row_count; r++) {
+        const vec_i32 below = vec_i32_set((int32_t)(rows[r].tap * kw - 1)),
+                      above = vec_i32_set((int32_t)((rows[r].tap + 1) * kw));
+        for (int64_t x = 0; x < s->OW; x++) {
+            int64_t at = first + (rows[r].output * s->OW + x) * C;
+            float *to = grad_x + h->spans[x].start * C;
+            for (int64_t c = 0; c < C; c += VEC_LANES) {
+                vec_i32 tap = load_taps(taps, at + c, bytes, C - c);
+                if (!vec_any(vec_mask_and(vec_i32_gt(tap, below), vec_i32_lt(tap, above)))) continue;
+                for (int64_t i = c; i < least(C, c + VEC_LANES); i++) {
+                    uint64_t t = (uint64_t)(tap_of(taps, at + i, bytes) - rows[r].tap * kw);
+                    if (t < (uint64_t)kw) to[(int64_t)t * column + i] += grad_out[at + i];
+                }
+            }
+        }
+    }
+}
+
 /* grad_x[pixel] = sum of grad_out over the windows whose maximum it was. rest: bytes of a tap. */
 void KG_NAME(max_pool2d_backward)(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                   int64_t stop) {
@@ -130,12 +154,17 @@ void KG_NAME(max_pool2d_backward)(void *const *arrays, const int64_t *sizes, con
     const pool_shape s = shape_of(sizes);
     const int bytes = (int)s.rest[0];
     const columns h = columns_of(&s);
+    const int wide = s.kernel[1] * 16 >= 20 * least(s.C, 16);
     (void)scalars;
     for (int64_t i = start; i < stop; i++) {
         int64_t count = meet(&s, 0, i % s.H, h.rows), first = i / s.H * s.OH * s.OW * s.C;
         float *line = grad_x + i * s.W * s.C;
         if (s.C == 1)
             KG_NAME(pool_max_row_backward)(&s, &h, h.rows, count, grad_out, taps, first, bytes, line);
+        else if (wide && bytes == 1)
+            max_row_scatter(1, &s, &h, h.rows, count, grad_out, taps, first, line);
+        else if (wide)
+            max_row_scatter(4, &s, &h, h.rows, count, grad_out, taps, first, line);
         else if (bytes == 1)
             max_row_backward(1, &s, &h, h.rows, count, grad_out, taps, first, line);
         else

@@ -15,6 +15,7 @@ static void inside(const pool_shape *s, int64_t *from, int64_t *to) {
 VEC_INLINE vec_f32 load_apart(const float *p, int64_t stride, int64_t n) {
     if (stride == 1) return vec_load(p, n);
     if (stride == 2) return vec_even(vec_load(p, 2 * n - 1), vec_load(p + VEC_LANES, 2 * n - 1 - VEC_LANES));
+    n = least(n, VEC_LANES);
     float lanes[VEC_LANES];
     for (int64_t i = 0; i < VEC_LANES; i++) lanes[i] = p[least(i, n - 1) * stride];
     return vec_loadu(lanes);
@@ -35,31 +36,54 @@ static void max_pixel(const pool_shape *s, span v, span h, const float *image, f
     set_tap(taps, at, which, bytes);
 }
 
+/* `n` outputs side by side, all of whose taps are on the image but for rows. */
+VEC_INLINE void max_lanes(int bytes, int64_t stride, int64_t width, const pool_shape *s, span v, const float *corner,
+                          float *out, void *taps, int64_t at, int64_t n) {
+    const int64_t line = s->dilation[0] * s->W, d = s->dilation[1];
+    vec_i32 which = vec_i32_set((int32_t)(v.first * width));
+    vec_f32 best = load_apart(corner + v.first * line, stride, n);
+    for (int64_t y = v.first; y < v.last; y++) {
+        for (int64_t i = 0; i < width; i++) { /* the first tap of all meets itself, to no effect */
+            vec_f32 value = load_apart(corner + y * line + i * d, stride, n);
+            vec_mask better = vec_mask_or(vec_gt(value, best), vec_isnan(value));
+            best = vec_select(better, value, best);
+            if (bytes) which = vec_i32_select(better, vec_i32_set((int32_t)(y * width + i)), which);
+        }
+    }
+    vec_store(out + at, best, n);
+    store_taps(taps, at, which, bytes, n);
+}
+
+/* The lanes of outputs from .. to-1; `width` is that of the windows. */
+VEC_INLINE void max_run(int bytes, int64_t stride, int64_t width, const pool_shape *s, span v, const float *image,
+                        int64_t from, int64_t to, float *out, void *taps, int64_t at) {
+    int64_t x = from;
+    const float *corner = image + v.start * s->W - s->padding[1];
+    for (; x + VEC_LANES < to; x += VEC_LANES) /* not the last output: shuffles read one float too many */
+        max_lanes(bytes, stride, width, s, v, corner + x * stride, out, taps, at + x, VEC_LANES + 1);
+    for (; x < to; x += VEC_LANES)
+        max_lanes(bytes, stride, width, s, v, corner + x * stride, out, taps, at + x, least(VEC_LANES, to - x));
+}
+
 VEC_INLINE void max_row(int bytes, const pool_shape *s, span v, const span *spans, const float *image, float *out,
                         void *taps, int64_t at) {
-    int64_t from, to, stride = s->stride[1], line = s->dilation[0] * s->W;
+    int64_t from, to, stride = s->stride[1], width = s->kernel[1];
     inside(s, &from, &to);
     if (v.first >= v.last) to = from;
-    for (int64_t x = 0, n; x < s->OW; x += n) {
-        n = 1;
-        if (x < from || x >= to) {
-            max_pixel(s, v, spans[x], image, out, taps, at + x, bytes);
-            continue;
-        }
-        n = least(VEC_LANES, to - x);
-        const float *corner = image + v.start * s->W + x * stride - s->padding[1];
-        vec_i32 which = vec_i32_set((int32_t)(v.first * s->kernel[1]));
-        vec_f32 best = load_apart(corner + v.first * line, stride, n);
-        for (int64_t y = v.first; y < v.last; y++)
-            for (int64_t i = y == v.first; i < s->kernel[1]; i++) {
-                vec_f32 value = load_apart(corner + y * line + i * s->dilation[1], stride, n);
-                vec_mask better = vec_mask_or(vec_gt(value, best), vec_isnan(value));
-                best = vec_select(better, value, best);
-                if (bytes) which = vec_i32_select(better, vec_i32_set((int32_t)(y * s->kernel[1] + i)), which);
-            }
-        vec_store(out + at + x, best, n);
-        store_taps(taps, at + x, which, bytes, n);
-    }
+    for (int64_t x = 0; x < from; x++) max_pixel(s, v, spans[x], image, out, taps, at + x, bytes);
+    for (int64_t x = to; x < s->OW; x++) max_pixel(s, v, spans[x], image, out, taps, at + x, bytes);
+    if (stride == 2 && width == 2)
+        max_run(bytes, 2, 2, s, v, image, from, to, out, taps, at);
+    else if (stride == 2 && width == 3)
+        max_run(bytes, 2, 3, s, v, image, from, to, out, taps, at);
+    else if (stride == 2)
+        max_run(bytes, 2, width, s, v, image, from, to, out, taps, at);
+    else if (stride == 1 && width == 3)
+        max_run(bytes, 1, 3, s, v, image, from, to, out, taps, at);
+    else if (stride == 1)
+        max_run(bytes, 1, width, s, v, image, from, to, out, taps, at);
+    else
+        max_run(bytes, stride, width, s, v, image, from, to, out, taps, at);
 }
 
 void KG_NAME(pool_max_row)(const pool_shape *s, span v, const span *spans, const float *image, float *out, void *taps,
@@ -74,8 +98,9 @@ void KG_NAME(pool_max_row)(const pool_shape *s, span v, const span *spans, const
 
 /* Sums over the windows for VEC_LANES inputs `stride` apart; the first is met by tap t of output `output` - t dilation
  * / stride, t - phase being a multiple of the stride. */
-VEC_INLINE vec_f32 max_lanes(int bytes, int64_t stride, const pool_shape *s, const meeting *rows, int64_t count,
-                             const float *grad_out, const void *taps, int64_t first, int64_t output, int64_t phase) {
+VEC_INLINE vec_f32 backward_lanes(int bytes, int64_t stride, const pool_shape *s, const meeting *rows, int64_t count,
+                                  const float *grad_out, const void *taps, int64_t first, int64_t output,
+                                  int64_t phase) {
     vec_f32 sum = vec_zero();
     const int64_t d = s->dilation[1];
     for (int64_t r = 0; r < count; r++)
@@ -112,11 +137,11 @@ VEC_INLINE void max_row_backward(int bytes, const pool_shape *s, const columns *
     for (; x < edge; x++) grad_x[x] = max_input(bytes, s, h, rows, count, grad_out, taps, first, x);
     if (s->stride[1] == 1)
         for (; x < s->W; x += VEC_LANES)
-            vec_store(grad_x + x, max_lanes(bytes, 1, s, rows, count, grad_out, taps, first, x + p, 0), s->W - x);
+            vec_store(grad_x + x, backward_lanes(bytes, 1, s, rows, count, grad_out, taps, first, x + p, 0), s->W - x);
     else
         for (; x < s->W; x += 2 * VEC_LANES) {
-            vec_f32 even = max_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 0);
-            vec_f32 odd = max_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 1);
+            vec_f32 even = backward_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 0);
+            vec_f32 odd = backward_lanes(bytes, 2, s, rows, count, grad_out, taps, first, (x + p) / 2, 1);
             vec_store(grad_x + x, vec_zip_lo(even, odd), s->W - x);
             vec_store(grad_x + x + VEC_LANES, vec_zip_hi(even, odd), s->W - x - VEC_LANES);
         }
