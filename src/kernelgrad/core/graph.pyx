@@ -540,6 +540,7 @@ cdef class FunctionNode(Node):
 
     cdef int apply(self) except -1:
         cdef Array g
+        cdef Storage memory
         cdef int i
         cdef tuple results
         if self.outputs == 1:
@@ -572,8 +573,9 @@ cdef class FunctionNode(Node):
             if shape_tuple(g) != expected:
                 raise RuntimeError(f"Function {self.label()} returned an invalid gradient at index {i} - got {list(shape_tuple(g))} but expected "
                                    f"shape compatible with {list(expected)}")
-            # held by the tuple and by g alone, its memory by it alone: a leaf may keep it
-            send(self, i, g, Py_REFCNT(g) <= 2 and Py_REFCNT(g.storage) == 1)
+            memory = g.storage
+            # held by the tuple and by g alone, its memory by it (and `memory`) alone: a leaf may keep it
+            send(self, i, g, Py_REFCNT(g) <= 2 and Py_REFCNT(memory) <= 2)
         return 0
 
 

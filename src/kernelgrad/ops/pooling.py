@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from kernelgrad.core import Array, Function, bfloat16, channels_last, contiguous, empty, int32, int64, kernel, uint8
-from kernelgrad.core.views import squeeze, unsqueeze
+from kernelgrad.core import Array, bfloat16
+from kernelgrad.core.poolings import PoolPlan, pool
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -15,85 +15,6 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
 ]
-
-max_forward = kernel("max_pool2d_forward")
-max_backward = kernel("max_pool2d_backward")
-max_indices = kernel("max_pool2d_indices")
-avg_forward = kernel("avg_pool2d_forward")
-avg_backward = kernel("avg_pool2d_backward")
-global_forward = kernel("global_avg_pool2d_forward")
-
-
-def in_layout(x, nhwc):
-    return channels_last(x) if nhwc else contiguous(x)
-
-
-def images(shape, nhwc):
-    """How the kernels see memory: (images, channels); NCHW is N C images of one channel."""
-    return (shape[0], shape[1]) if nhwc else (shape[0] * shape[1], 1)
-
-
-class MaxPool2d(Function):
-    """Keeps which tap of each window was the maximum (a byte, where that is enough), not x."""
-
-    @staticmethod
-    def forward(ctx, x, geometry, return_indices):
-        n, c, h, w = x.shape
-        oh, ow = geometry[:2]
-        nhwc = x.is_channels_last() or (c > 1 and x.stride()[1] == 1)
-        x = in_layout(x, nhwc)
-        count, channels = images(x.shape, nhwc)
-        out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
-        taps, tap_bytes = None, 0
-        if ctx.needs_input_grad[0] or return_indices:
-            tap_bytes = 4 if return_indices or geometry[2] * geometry[3] > 255 else 1
-            taps = empty((n, c, oh, ow), uint8 if tap_bytes == 1 else int32, x.device, channels_last=nhwc)
-        max_forward((x, out, taps), (count * oh, h, w, channels, *geometry, tap_bytes))
-        ctx.save_for_backward(taps)
-        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, (*geometry, tap_bytes)
-        if not return_indices:
-            return out
-        indices = empty((n, c, oh, ow), int64, x.device, channels_last=nhwc)
-        max_indices((taps, indices), (count * oh, h, w, channels, *geometry))
-        ctx.mark_non_differentiable(indices)
-        return out, indices
-
-    @staticmethod
-    def backward(ctx, grad_out, *_):
-        (taps,) = ctx.saved_tensors
-        grad_out = in_layout(grad_out, ctx.nhwc)
-        grad_x = empty(ctx.shape, grad_out.dtype, grad_out.device, channels_last=ctx.nhwc)
-        (count, channels), (h, w) = images(ctx.shape, ctx.nhwc), ctx.shape[2:]
-        max_backward((grad_out, taps, grad_x), (count * h, h, w, channels, *ctx.geometry))
-        return grad_x, None, None
-
-
-class AvgPool2d(Function):
-    """Keeps nothing but shapes."""
-
-    @staticmethod
-    def forward(ctx, x, geometry):
-        n, c, h, w = x.shape
-        oh, ow = geometry[:2]
-        nhwc = x.is_channels_last() or (c > 1 and x.stride()[1] == 1)
-        x = in_layout(x, nhwc)
-        count, channels = images(x.shape, nhwc)
-        out = empty((n, c, oh, ow), x.dtype, x.device, channels_last=nhwc)
-        if geometry[10] and oh == ow == 1:  # adaptive
-            blocks = -(-channels // 64) if count < 8 else 1  # few images: threads share their channels
-            global_forward((x, out), (count * blocks, count, h * w, channels))
-        else:
-            avg_forward((x, out), (count * oh, h, w, channels, *geometry))
-        ctx.shape, ctx.nhwc, ctx.geometry = x.shape, nhwc, geometry
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        grad_out = in_layout(grad_out, ctx.nhwc)
-        grad_x = empty(ctx.shape, grad_out.dtype, grad_out.device, channels_last=ctx.nhwc)
-        (count, channels), (h, w) = images(ctx.shape, ctx.nhwc), ctx.shape[2:]
-        avg_backward((grad_out, grad_x), (count * h, h, w, channels, *ctx.geometry))
-        return grad_x, None
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
@@ -193,7 +114,7 @@ def adaptive_max_pool1d(input, output_size, return_indices=False):
 def max_pool(op, dims, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     check_type(op, x)
     options = (hashable(kernel_size), hashable(stride), hashable(padding), hashable(dilation), bool(ceil_mode))
-    return pooled(MaxPool2d, dims, x, plan(op, dims, x.shape, *options), bool(return_indices))
+    return pool(x, plan(op, dims, x.shape, *options), bool(return_indices))
 
 
 def avg_pool(op, dims, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
@@ -201,36 +122,17 @@ def avg_pool(op, dims, x, kernel_size, stride, padding, ceil_mode, count_include
     if divisor_override is not None and divisor_override == 0:
         raise RuntimeError(f"{op}: divisor must be not zero")
     options = (hashable(kernel_size), hashable(stride), hashable(padding), 1, bool(ceil_mode))
-    geometry = plan(op, dims, x.shape, *options)
-    return pooled(AvgPool2d, dims, x, (*geometry, bool(count_include_pad), divisor_override or 0))
+    return pool(x, plan(op, dims, x.shape, *options, (bool(count_include_pad), divisor_override or 0)))
 
 
 def adaptive_max_pool(op, dims, x, output_size, return_indices):
     check_type(op, x)
-    return pooled(MaxPool2d, dims, x, plan_adaptive(op, dims, x.shape, hashable(output_size)), bool(return_indices))
+    return pool(x, plan_adaptive(op, dims, x.shape, hashable(output_size)), bool(return_indices))
 
 
 def adaptive_avg_pool(op, dims, x, output_size):
     check_type(op, x, floating=True)
-    return pooled(AvgPool2d, dims, x, (*plan_adaptive(op, dims, x.shape, hashable(output_size)), 0, 0))
-
-
-def pooled(function, dims, x, *rest):
-    """Apply a 2-d Function to input of one or two dimensions, batched or not."""
-    batched = x.ndim == dims + 2
-    if dims == 2 and batched:
-        return function.apply(x, *rest)
-    if not batched:
-        x = unsqueeze(x, 0)
-    if dims == 1:
-        x = unsqueeze(x, 2)
-    result = function.apply(x, *rest)
-    parts = result if isinstance(result, tuple) else (result,)
-    if dims == 1:
-        parts = tuple(squeeze(y, 2) for y in parts)
-    if not batched:
-        parts = tuple(squeeze(y, 0) for y in parts)
-    return parts if isinstance(result, tuple) else parts[0]
+    return pool(x, plan_adaptive(op, dims, x.shape, hashable(output_size), (0, 0)))
 
 
 def check_type(op, x, floating=False):
@@ -265,8 +167,8 @@ def numbers(op, name, value, dims):
 
 
 @lru_cache(maxsize=1024, typed=True)
-def plan_adaptive(op, dims, shape, output_size):
-    """(OH, OW, kernel, stride, padding, dilation, adaptive = 1); kernel: the widest window. See `plan`."""
+def plan_adaptive(op, dims, shape, output_size, average=()):
+    """The plan of an adaptive call, whose kernel size is that of the widest window. See `plan`."""
     check_shape(op, dims, shape)
     sizes = output_size if isinstance(output_size, tuple) else (output_size,) * dims
     if len(sizes) == dims:
@@ -277,13 +179,15 @@ def plan_adaptive(op, dims, shape, output_size):
     widest = [n // max(o, 1) + 2 for n, o in zip(shape[-dims:], out, strict=True)]
     if dims == 1:
         out, widest = [1, *out], [1, *widest]
-    return (*out, *widest, 1, 1, 0, 0, 1, 1, 1)
+    kind = "average" if average else "maximum"
+    return PoolPlan(kind, dims, len(shape) == dims + 2, (*out, *widest, 1, 1, 0, 0, 1, 1, 1, *average))
 
 
 @lru_cache(maxsize=1024, typed=True)
-def plan(op, dims, shape, kernel_size, stride, padding, dilation, ceil_mode):
-    """(OH, OW, kernel, stride, padding, dilation, adaptive = 0). One dimension has a height of 1."""
+def plan(op, dims, shape, kernel_size, stride, padding, dilation, ceil_mode, average=()):
+    """The plan of a call; `average`: count_include_pad and divisor_override, nothing for a maximum."""
     check_shape(op, dims, shape)
+    batched = len(shape) == dims + 2
     kernel_size, padding = numbers(op, "kernel_size", kernel_size, dims), numbers(op, "padding", padding, dims)
     stride = kernel_size if stride is None or stride == () else numbers(op, "stride", stride, dims)
     dilation = numbers(op, "dilation", dilation, dims)
@@ -311,4 +215,5 @@ def plan(op, dims, shape, kernel_size, stride, padding, dilation, ceil_mode):
         out, kernel_size, stride, padding, dilation = (
             [first, *v] for first, v in zip((1, 1, 1, 0, 1), (out, kernel_size, stride, padding, dilation), strict=True)
         )
-    return (*out, *kernel_size, *stride, *padding, *dilation, 0)
+    geometry = (*out, *kernel_size, *stride, *padding, *dilation, 0, *average)
+    return PoolPlan("average" if average else "maximum", dims, batched, geometry)
