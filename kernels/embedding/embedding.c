@@ -2,8 +2,25 @@
  * Indices are int64 and have been checked (normalize_index). Layouts: weight and x (outer, rows, inner), what is taken
  * from them (outer, count, inner), all contiguous; an embedding has outer = 1. */
 #include "runtime/kernel.h"
+#include "runtime/pool.h"
 #include "runtime/scratch.h"
 #include "vec/vec.h"
+
+enum { AHEAD = 6 }; /* rows that are asked for before their turn: an L2 miss or two long */
+
+/* Copies n bytes by pieces of one size, the last one ending where the row ends. */
+#define COPY_BY(size)                                                                         \
+    {                                                                                         \
+        for (int64_t at = 0; at + (size) < n; at += (size)) memcpy(to + at, from + at, size); \
+        memcpy(to + n - (size), from + n - (size), size);                                     \
+        return;                                                                               \
+    }
+VEC_INLINE void copy_row(char *to, const char *from, int64_t n) {
+    if (n >= 64) COPY_BY(64)
+    if (n >= 16) COPY_BY(16)
+    if (n >= 4) COPY_BY(4)
+    for (int64_t at = 0; at < n; at++) to[at] = from[at];
+}
 
 /* out[o, i, :] = weight[o, index[i], :]. sizes: outer count, count, rows, inner. The item is one taken row. */
 VEC_INLINE void take_rows(void *const *arrays, const int64_t *sizes, int64_t start, int64_t stop,
@@ -12,15 +29,20 @@ VEC_INLINE void take_rows(void *const *arrays, const int64_t *sizes, int64_t sta
     const int64_t *index = arrays[1];
     char *out = arrays[2];
     const int64_t count = sizes[1], rows = sizes[2], nbytes = sizes[3] * itemsize;
-    int64_t o = start / count, i = start % count;
-    for (int64_t item = start; item < stop; item++) {
-        const char *from = weight + (o * rows + index[i]) * nbytes;
+    for (int64_t item = start; item < stop;) {
+        const int64_t i = item % count, n = count - i < stop - item ? count - i : stop - item;
+        const char *from = weight + item / count * rows * nbytes;
         char *to = out + item * nbytes;
         if (nbytes == itemsize)
-            memcpy(to, from, (size_t)itemsize); /* a constant size: one move */
+            for (int64_t k = 0; k < n; k++)
+                memcpy(to + k * itemsize, from + index[i + k] * itemsize, (size_t)itemsize); /* one move */
         else
-            memcpy(to, from, (size_t)nbytes);
-        if (++i == count) i = 0, o++;
+            for (int64_t k = 0; k < n; k++) {
+                const char *next = from + index[i + (k + AHEAD < n ? k + AHEAD : k)] * nbytes;
+                for (int64_t at = 0; at < nbytes && at < 1024; at += 64) __builtin_prefetch(next + at);
+                copy_row(to + k * nbytes, from + index[i + k] * nbytes, nbytes);
+            }
+        item += n;
     }
 }
 #define TAKE_ROWS(bytes)                                                                                    \
@@ -98,6 +120,85 @@ static void embedding_backward(void *const *arrays, const int64_t *sizes, const 
     }
 }
 
+/* ---- Sums of rows by index, in one call ---- */
+
+enum {
+    SLICE = 64 * 1024, /* floats of out that one task fills: they stay in the L2 between clearing and adding */
+    MOST_PARTS = 1024
+};
+
+typedef struct {
+    const float *src;
+    const int64_t *index, *order; /* order: positions by the part of out that they go to, NULL for one part */
+    float *out;
+    int64_t outer, count, rows, inner, fresh;
+    int64_t units;        /* outer indices that a task takes, where out is not cut */
+    int64_t parts, shift; /* else: index >> shift is its part */
+    const int64_t *first; /* of each part's positions in order */
+} row_sums;
+
+VEC_INLINE void add_row(float *to, const float *from, int64_t n) {
+    if (n == 1)
+        *to += *from;
+    else
+        for (int64_t j = 0; j < n; j += VEC_LANES)
+            vec_store(to + j, vec_add(vec_load(to + j, n - j), vec_load(from + j, n - j)), n - j);
+}
+
+static void add_to_slices(void *context, int64_t chunk) {
+    const row_sums *s = context;
+    const int64_t stop = (chunk + 1) * s->units < s->outer ? (chunk + 1) * s->units : s->outer, n = s->inner;
+    for (int64_t o = chunk * s->units; o < stop; o++) {
+        float *out = s->out + o * s->rows * n;
+        const float *src = s->src + o * s->count * n;
+        if (s->fresh) memset(out, 0, (size_t)(s->rows * n) * sizeof(float));
+        for (int64_t i = 0; i < s->count; i++) add_row(out + s->index[i] * n, src + i * n, n);
+    }
+}
+
+static void add_to_part(void *context, int64_t chunk) {
+    const row_sums *s = context;
+    const int64_t o = chunk / s->parts, part = chunk % s->parts, n = s->inner, begin = part << s->shift;
+    const int64_t end = begin + ((int64_t)1 << s->shift) < s->rows ? begin + ((int64_t)1 << s->shift) : s->rows;
+    float *out = s->out + o * s->rows * n;
+    const float *src = s->src + o * s->count * n;
+    if (s->fresh && end > begin) memset(out + begin * n, 0, (size_t)((end - begin) * n) * sizeof(float));
+    for (int64_t k = s->first[part]; k < s->first[part + 1]; k++) {
+        const int64_t i = s->order[k];
+        add_row(out + s->index[i] * n, src + i * n, n);
+    }
+}
+
+/* out[o, index[i], :] += src[o, i, :], each row in order of i; out is zeros before where `fresh`. sizes: outer, count,
+ * rows, inner, fresh. Where outer is short, out is cut into parts of neighbouring rows, and positions are sorted by
+ * part. */
+static void add_rows_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                             int64_t stop) {
+    row_sums s = {.src = arrays[0], .index = arrays[1], .out = arrays[2]};
+    s.outer = sizes[0], s.count = sizes[1], s.rows = sizes[2], s.inner = sizes[3], s.fresh = sizes[4];
+    (void)scalars, (void)start, (void)stop;
+    if (s.outer * s.rows * s.inner == 0) return;
+    const int64_t taken = s.count * s.inner, slice = s.rows * s.inner, work = (s.fresh ? slice : 0) + 3 * taken;
+    const double us = (double)(s.outer * work) * 1e-4;
+    if (s.outer >= 8 || slice <= SLICE / 8) {
+        s.units = SLICE / 4 / (work > 0 ? work : 1);
+        if (s.units < 1) s.units = 1;
+        kg_parallel(add_to_slices, &s, (s.outer + s.units - 1) / s.units, us);
+        return;
+    }
+    const int64_t part = slice / 8 < SLICE ? slice / 8 : SLICE;
+    while ((s.inner << s.shift) < part || (s.rows - 1) >> s.shift >= MOST_PARTS) s.shift++;
+    s.parts = ((s.rows - 1) >> s.shift) + 1;
+    int64_t *order = kg_scratch(KG_SCRATCH_OTHER, (size_t)(s.count + 2 * s.parts + 2) * sizeof *order);
+    int64_t *first = order + s.count, *next = first + s.parts + 1;
+    memset(first, 0, (size_t)(s.parts + 1) * sizeof *first);
+    for (int64_t i = 0; i < s.count; i++) first[(s.index[i] >> s.shift) + 1]++;
+    for (int64_t p = 0; p < s.parts; p++) first[p + 1] += next[p] = first[p];
+    for (int64_t i = 0; i < s.count; i++) order[next[s.index[i] >> s.shift]++] = i;
+    s.order = order, s.first = first;
+    kg_parallel(add_to_part, &s, s.outer * s.parts, us);
+}
+
 const kg_entry KG_TABLE(embedding)[] = {
     {"embedding_forward", embedding_forward_4},
     {"embedding_forward:int32", embedding_forward_4},
@@ -109,5 +210,6 @@ const kg_entry KG_TABLE(embedding)[] = {
     {"embedding_forward:bool", embedding_forward_1},
     {"index_order:int64", index_order_int64},
     {"embedding_backward", embedding_backward},
+    {"add_rows_forward", add_rows_forward},
     {0},
 };

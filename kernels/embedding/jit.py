@@ -15,3 +15,14 @@ def embedding_backward(grad_out, order, starts, row_of, out, n, runs, count, row
         for k in range(starts[r], starts[r + 1]):
             for j in range(inner):
                 out[to + j] += grad_out[source + order[k] * inner + j]
+
+
+def add_rows_forward(src, index, out, outer, count, rows, inner, fresh, start, stop):
+    for o in range(start, stop):
+        if fresh:
+            for j in range(o * rows * inner, (o + 1) * rows * inner):
+                out[j] = 0
+        for i in range(count):
+            to, source = (o * rows + index[i]) * inner, (o * count + i) * inner
+            for j in range(inner):
+                out[to + j] += src[source + j]

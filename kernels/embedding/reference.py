@@ -24,3 +24,11 @@ def embedding_backward(grad_out, order, starts, rows, out, n, runs, count, row_c
     for r in range(runs):
         for k in order[starts[r] : starts[r + 1]]:
             total[:, rows[r]] += grad[:, k]
+
+
+def add_rows_forward(src, index, out, outer, count, rows, inner, fresh):
+    source, total = src.reshape(outer, count, inner), out.reshape(outer, rows, inner)
+    if fresh:
+        total[...] = 0
+    for i, row in enumerate(index.reshape(-1)):
+        total[:, row] += source[:, i]

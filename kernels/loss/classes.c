@@ -322,7 +322,10 @@ KERNEL(nll_loss_backward) {
     (void)scalars;
     for (int64_t row = start; row < stop; row++) {
         int64_t t = target[row], at = row / inner * classes * inner + row % inner;
-        for (int64_t c = 0; c < classes; c++) grad[at + c * inner] = 0.0f;
+        if (inner == 1)
+            memset(grad + at, 0, (size_t)classes * sizeof(float));
+        else
+            for (int64_t c = 0; c < classes; c++) grad[at + c * inner] = 0.0f;
         if (t == ignore_index) continue;
         grad[at + t * inner] = -(sizes[3] == NONE ? grad_out[row] : *grad_out) * scale * (weight ? weight[t] : 1.0f);
     }

@@ -227,3 +227,66 @@ def group_norm_backward(
             w = weight[row % groups * group_channels + c] if has_weight else 1.0
             for i in range(row * n + c * inner, row * n + (c + 1) * inner):
                 grad_x[i] = r * (grad_out[i] * w - mean_q - (x[i] - m) * r * mean_qh)
+
+
+def group_norm_nhwc_forward(
+    x, weight, bias, out, mean, rstd, images, groups, group_channels, inner, has_weight, has_bias, eps, start, stop
+):
+    channels = groups * group_channels
+    for image in range(start, stop):
+        for group in range(groups):
+            first, count = image * inner * channels + group * group_channels, group_channels * inner
+            m, var = 0.0, 0.0
+            for i in range(inner):
+                for c in range(group_channels):
+                    m += x[first + i * channels + c]
+            m /= count
+            for i in range(inner):
+                for c in range(group_channels):
+                    d = x[first + i * channels + c] - m
+                    var += d * d
+            r = 1.0 / np.sqrt(var / count + eps)
+            mean[image * groups + group] = m
+            rstd[image * groups + group] = r
+            for c in range(group_channels):
+                scale = r * (weight[group * group_channels + c] if has_weight else 1.0)
+                shift = bias[group * group_channels + c] if has_bias else 0.0
+                for i in range(inner):
+                    at = first + i * channels + c
+                    out[at] = (x[at] - m) * scale + shift
+
+
+def group_norm_nhwc_backward(
+    x, weight, mean, rstd, grad_out, grad_x, grad_weight, grad_bias,
+    images, groups, group_channels, inner, has_weight, has_bias, start, stop,
+):  # fmt: skip
+    if start > 0:
+        return
+    channels = groups * group_channels
+    clear(grad_weight, channels, has_weight)
+    clear(grad_bias, channels, has_bias)
+    for image in range(images):
+        for group in range(groups):
+            first, count = image * inner * channels + group * group_channels, group_channels * inner
+            m, r = mean[image * groups + group], rstd[image * groups + group]
+            mean_q, mean_qh = 0.0, 0.0
+            for c in range(group_channels):
+                total, dot = 0.0, 0.0
+                for i in range(inner):
+                    at = first + i * channels + c
+                    total += grad_out[at]
+                    dot += grad_out[at] * (x[at] - m) * r
+                w = weight[group * group_channels + c] if has_weight else 1.0
+                mean_q += w * total
+                mean_qh += w * dot
+                if has_weight:
+                    grad_weight[group * group_channels + c] += dot
+                if has_bias:
+                    grad_bias[group * group_channels + c] += total
+            mean_q /= count
+            mean_qh /= count
+            for c in range(group_channels):
+                w = weight[group * group_channels + c] if has_weight else 1.0
+                for i in range(inner):
+                    at = first + i * channels + c
+                    grad_x[at] = r * (grad_out[at] * w - mean_q - (x[at] - m) * r * mean_qh)

@@ -1,7 +1,8 @@
 """Normalizations in plain NumPy. rstd is 1 / sqrt(variance + eps), variance divided by the count (not count - 1).
 
 layer_norm and rms_norm see (rows, n); batch_norm (outer, channels, inner), which is (N, C, H W) of contiguous memory,
-(N H W, C, 1) of channels-last memory; group_norm (N, groups, channels of a group, inner).
+(N H W, C, 1) of channels-last memory; group_norm (N, groups, channels of a group, inner), group_norm_nhwc (N, inner,
+groups, channels of a group).
 The has_* sizes say which of weight, bias (running statistics) are there; the others are None.
 """
 
@@ -127,3 +128,20 @@ def group_norm_backward(
         grad_weight[...] = (grad_out * normal).sum((0, 3)).reshape(-1)
     if grad_bias is not None:
         grad_bias[...] = grad_out.sum((0, 3)).reshape(-1)
+
+
+def group_norm_nhwc_forward(
+    x, weight, bias, out, mean, rstd, images, groups, group_channels, inner, has_weight, has_bias, eps
+):
+    sizes = images * groups, groups, group_channels, inner, has_weight, has_bias
+    group_norm_forward(x.transpose(0, 2, 3, 1), weight, bias, out.transpose(0, 2, 3, 1), mean, rstd, *sizes, eps)
+
+
+def group_norm_nhwc_backward(
+    x, weight, mean, rstd, grad_out, grad_x, grad_weight, grad_bias,
+    images, groups, group_channels, inner, has_weight, has_bias,
+):  # fmt: skip
+    group_norm_backward(
+        x.transpose(0, 2, 3, 1), weight, mean, rstd, grad_out.transpose(0, 2, 3, 1), grad_x.transpose(0, 2, 3, 1),
+        grad_weight, grad_bias, images * groups, groups, group_channels, inner, has_weight, has_bias,
+    )  # fmt: skip

@@ -1,78 +1,21 @@
 """Compiled callers of losses, with the reduction (0 none, 1 mean, 2 sum) in the same kernel.
 
 PointwiseLoss   of input and target, element by element; kernels <name>_forward, <name>_backward[_target]
-ClassLoss       of logits (outer, classes, inner) and int64 classes (outer, inner): cross entropy
-Both keep their arguments for backward; class losses the log-sum-exp of each row as well.
+CrossEntropy    of logits (outer, classes, inner) and int64 classes (outer, inner); NLLLoss of log-probabilities
+They keep their arguments for backward, cross entropy the log-sum-exp of each row as well, NLLLoss the classes alone.
 """
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, contiguous, copy_into, new_array, new_like,
-                                    same_shape, same_strides, shape_tuple, view_of)
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed, run_chunks
+from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, contiguous, new_array, new_like,
+                                    same_shape)
+from kernelgrad.core.blocks cimport block_of, flat_of, laid_like, run_direct
+from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 cdef dict reductions = REDUCTIONS
 cdef int NONE = 0
-
-
-cdef int run_fast(Kernel k, void **arrays, int count, const int64_t *sizes, const double *scalars, int64_t elements) except -1:
-    """Call the C kernel on arrays (Array objects or NULL) where there is one for them; returns 1 if it ran."""
-    cdef void *pointers[8]
-    cdef kg_kernel *run
-    cdef Array x = <Array>arrays[k.key]
-    cdef int i
-    if x.on != CPU or observed():
-        return 0
-    run = k.find(x.code)
-    if run == NULL:
-        return 0
-    for i in range(count):
-        pointers[i] = NULL if arrays[i] == NULL else (<Array>arrays[i]).data
-    if elements * k.ns < 15000:
-        run(pointers, sizes, scalars, 0, sizes[0])
-    elif k.whole:
-        with nogil:
-            run(pointers, sizes, scalars, 0, sizes[0])
-    else:
-        with nogil:
-            run_chunks(run, pointers, sizes, scalars, elements * k.ns, 64 if sizes[0] >= elements else 1)
-    return 1
-
-
-cdef Array block_of(Array x, int64_t a, int64_t b, int64_t c):
-    """The memory of a dense array as (a, b, c), or as (a, c) where b is 0."""
-    cdef int64_t dims[3]
-    cdef int64_t strides[3]
-    if x is None:
-        return None
-    dims[0] = a
-    dims[1] = b
-    dims[2] = c
-    strides[0] = b * c
-    strides[1] = c
-    strides[2] = 1
-    if b == 0:
-        dims[1] = c
-        strides[0] = c
-        strides[1] = 1
-        return view_of(x, 2, dims, strides, 0)
-    return view_of(x, 3, dims, strides, 0)
-
-
-cdef Array flat_of(Array x):
-    cdef int64_t one = 1
-    return None if x is None else view_of(x, 1, &x.size, &one, 0)
-
-
-cdef Array laid_like(Array x, Array model):
-    """x in the memory layout of a dense array of the same shape."""
-    cdef Array y
-    if x is None or (x.layout & DENSE and same_strides(x, model)):
-        return x
-    y = new_like(model, x.code)
-    copy_into(y, x)
-    return y
 
 
 cdef int link_inputs(Node node, Array x, Array y) except -1:
@@ -177,7 +120,7 @@ cdef class PointwiseNode(Node):
         if fourth is not None:
             arrays[count] = <void *>fourth
             count += 1
-        if run_fast(k, arrays, count, self.sizes, self.scalars, x.size):
+        if run_direct(k, arrays, count, self.sizes, self.scalars, x.size):
             return 0
         flat = [None if arrays[i] == NULL else flat_of(<Array>arrays[i]) for i in range(count)]
         for i in range(count):
@@ -298,7 +241,7 @@ cdef class ClassNode(Node):
         arrays[4] = <void *>out
         arrays[5] = <void *>self.total
         arrays[6] = <void *>status
-        if not run_fast(class_forward, arrays, 7, self.sizes, &self.smoothing, self.x.size):
+        if not run_direct(class_forward, arrays, 7, self.sizes, &self.smoothing, self.x.size):
             x = block_of(self.x, self.outer, self.sizes[1], inner)
             target = block_of(self.target, self.outer, 0, inner)
             lse = block_of(self.lse, self.outer, 0, inner)
@@ -327,7 +270,7 @@ cdef class ClassNode(Node):
         arrays[4] = <void *>g
         arrays[5] = <void *>self.total
         arrays[6] = <void *>out
-        if not run_fast(class_backward, arrays, 7, self.sizes, &self.smoothing, self.x.size):
+        if not run_direct(class_backward, arrays, 7, self.sizes, &self.smoothing, self.x.size):
             x = block_of(self.x, self.outer, self.sizes[1], inner)
             target = block_of(self.target, self.outer, 0, inner)
             lse = block_of(self.lse, self.outer, 0, inner)
@@ -340,4 +283,108 @@ cdef class ClassNode(Node):
             arrays[4] = <void *>g
             arrays[6] = <void *>grad
             class_backward.launch(arrays, 7, self.sizes, 6, &self.smoothing, 1, False)
+        return send(self, 0, out, True)
+
+
+# ---- Negative log-likelihood ----
+
+cdef Kernel nll_forward = get_kernel("nll_loss_forward")
+cdef Kernel nll_backward = get_kernel("nll_loss_backward")
+
+
+cdef class NLLLoss:
+    """``nll_loss(input, target, ...)``: contiguous (N, C) log-probabilities with classes in C, all else by `general`."""
+    cdef readonly str __name__
+    cdef public str __doc__
+    cdef object general
+
+    def __init__(self, general):
+        self.__name__ = "nll_loss"
+        self.__doc__ = general.__doc__
+        self.general = general
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    def __call__(self, input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+        cdef Array x, t
+        if isinstance(input, Array) and isinstance(target, Array) and weight is None and size_average is None and reduce is None:
+            x = <Array>input
+            t = <Array>target
+            mode = reductions.get(reduction)
+            if (mode is not None and x.nd == 2 and t.nd == 1 and t.code == INT64 and x.dims[0] == t.dims[0]
+                    and (x.code == FLOAT32 or x.code == FLOAT64) and x.layout & CONTIGUOUS and t.layout & CONTIGUOUS):
+                return self.run(x, t, None, x.dims[0], x.dims[1], 1, mode, ignore_index)
+        return self.general(input, target, weight, size_average, ignore_index, reduce, reduction)
+
+    cpdef Array run(self, Array x, Array target, Array weight, int64_t outer, int64_t classes, int64_t inner, int reduction,
+                    int64_t ignore_index):
+        """x: dense, its memory (outer, classes, inner). target: contiguous int64 in the order of (outer, inner)."""
+        cdef NLLNode node = NLLNode.__new__(NLLNode)
+        cdef Array out, status = new_array(0, NULL, INT64, x.on, False), result
+        cdef int64_t bad
+        cdef void *arrays[6]
+        node.target = target
+        node.weight = weight
+        node.outer = outer
+        node.sizes[0], node.sizes[1], node.sizes[2], node.sizes[3] = outer * inner, classes, inner, reduction
+        node.sizes[4], node.sizes[5] = ignore_index, weight is not None
+        node.total = new_array(0, NULL, x.code, x.on, False)
+        out = new_array(target.nd, target.dims, x.code, x.on, False) if reduction == NONE else new_array(0, NULL, x.code, x.on, False)
+        arrays[0], arrays[1], arrays[2] = <void *>x, <void *>target, NULL if weight is None else <void *>weight
+        arrays[3], arrays[4], arrays[5] = <void *>out, <void *>node.total, <void *>status
+        if not run_direct(nll_forward, arrays, 6, node.sizes, NULL, outer * inner * 8):
+            block = block_of(x, outer, classes, inner)
+            rows = block_of(target, outer, 0, inner)
+            result = block_of(out, outer, 0, inner) if reduction == NONE else out
+            arrays[0], arrays[1], arrays[3] = <void *>block, <void *>rows, <void *>result
+            nll_forward.launch(arrays, 6, node.sizes, 6, NULL, 0, False)
+        bad = (<int64_t *>status.data)[0] if status.on == CPU else status.item()
+        if bad >= 0:
+            value = flat_of(target).numpy()[bad] if target.on == CPU else "(on cuda)"
+            raise IndexError(f"nll_loss: Target {value} is out of bounds: expected a class in [0, {classes})")
+        if x.wants_grad and grad_enabled():
+            node.edges = (edge_of(x),)
+            if x.output_nr:
+                node.edge_nrs = (x.output_nr,)
+            node.nd = x.nd
+            node.nhwc = x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
+            memcpy(node.dims, x.dims, sizeof(x.dims))
+            node.target_version = target.storage.version
+            record(node, out)
+        return out
+
+
+cdef class NLLNode(Node):
+    cdef Array target, weight, total
+    cdef int64_t target_version, outer
+    cdef int64_t sizes[6]
+    cdef int64_t dims[8]
+    cdef int nd
+    cdef bint nhwc
+
+    def name(self):
+        return "NLLLossBackward"
+
+    cdef int release(self) except -1:
+        self.target = self.weight = self.total = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = self.grad, out
+        cdef void *arrays[5]
+        cdef int64_t inner = self.sizes[2]
+        check_version(self.target, self.target_version, self)
+        if self.sizes[3] == NONE:
+            g = contiguous(g)
+        out = new_array(self.nd, self.dims, g.code, g.on, self.nhwc)
+        arrays[0], arrays[1], arrays[2] = <void *>self.target, NULL if self.weight is None else <void *>self.weight, <void *>g
+        arrays[3], arrays[4] = <void *>self.total, <void *>out
+        if not run_direct(nll_backward, arrays, 5, self.sizes, NULL, out.size):
+            rows = block_of(self.target, self.outer, 0, inner)
+            grad = block_of(out, self.outer, self.sizes[1], inner)
+            if self.sizes[3] == NONE:
+                g = block_of(g, self.outer, 0, inner)
+            arrays[0], arrays[2], arrays[4] = <void *>rows, <void *>g, <void *>grad
+            nll_backward.launch(arrays, 5, self.sizes, 6, NULL, 0, False)
         return send(self, 0, out, True)

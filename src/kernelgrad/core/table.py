@@ -224,6 +224,8 @@ TABLE = [
     Kernel("batch_norm_inference_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
     Kernel("group_norm_forward", "normalization", simd=F32, jit=FLOATS),
     Kernel("group_norm_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
+    Kernel("group_norm_nhwc_forward", "normalization", simd=F32, jit=FLOATS, whole=True),
+    Kernel("group_norm_nhwc_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
     # ---- loss ----
     Kernel("mse_loss_forward", "loss", simd=F32, jit=FLOATS, cuda=FLOATS, whole=True),
     Kernel("mse_loss_backward", "loss", simd=F32, jit=FLOATS, cuda=FLOATS, ns=0.5),
@@ -265,6 +267,7 @@ TABLE = [
     Kernel("embedding_forward", "embedding", simd=ALL, jit=FLOATS, cuda=ALL),
     Kernel("index_order", "embedding", simd=("int64",), whole=True),
     Kernel("embedding_backward", "embedding", simd=F32, jit=FLOATS, cuda=FLOATS),
+    Kernel("add_rows_forward", "embedding", simd=F32, jit=FLOATS, whole=True),
     # ---- indexing ----
     Kernel("normalize_index", "indexing", simd=("int64", "int32"), whole=True),
     Kernel("gather_forward", "indexing", simd=ALL, jit=FLOATS, cuda=ALL, ns=1.0),

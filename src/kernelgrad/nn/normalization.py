@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernelgrad.core import empty
+from kernelgrad.core.norms import count_batch
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
 from kernelgrad.nn.module import Module
@@ -101,10 +102,11 @@ class _BatchNorm(_NormBase):
         else:
             batch_statistics = True
             mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
-            if self.track_running_stats and self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+            tracked = self.num_batches_tracked if self.track_running_stats else None
+            if tracked is not None:
+                count_batch(tracked)
                 if self.momentum is None:  # the mean over all batches so far
-                    momentum = 1.0 / self.num_batches_tracked.item()
+                    momentum = 1.0 / tracked.item()
         return F.batch_norm(input, mean, var, self.weight, self.bias, batch_statistics, momentum, self.eps)
 
 

@@ -17,6 +17,7 @@ from kernelgrad.core import (
     zeros,
 )
 from kernelgrad.core import contiguous as plain_contiguous
+from kernelgrad.core.selecting import Embedding as EmbeddingOp
 from kernelgrad.core.views import contiguous, reshape, unsqueeze
 from kernelgrad.ops.gathering import add_rows, checked_index, index_add, saved_index
 
@@ -89,7 +90,7 @@ def checked_table(op, input, weight, padding_idx, max_norm, sparse):
     return padding_idx + rows if padding_idx < 0 else padding_idx
 
 
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+def _embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """Rows of `weight` by index: ``out[..., :] = weight[input[...]]``.
 
     Parameters
@@ -113,6 +114,9 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     padding_idx = checked_table("embedding", input, weight, padding_idx, max_norm, sparse)
     index = checked_index(input, weight.shape[0], weight.device)
     return Embedding.apply(contiguous(weight), index, padding_idx, scale_grad_by_freq)
+
+
+embedding = EmbeddingOp(_embedding)
 
 
 def embedding_bag(

@@ -25,6 +25,9 @@ from kernelgrad.core import (
 )
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.joining import cat
+from kernelgrad.core.selecting import Gather as GatherOp
+from kernelgrad.core.selecting import IndexSelect, add_rows as add_rows_here
+from kernelgrad.core.selecting import Scatter as ScatterOp
 from kernelgrad.core.views import contiguous, expand, narrow, normalize_dim, permute, reshape
 
 __all__ = [
@@ -89,14 +92,14 @@ def add_rows(out, grad_out, index, outer, rows, inner):
     count = index.numel()
     if count == 0 or inner == 0 or outer == 0:
         return out
-    if index.is_cuda:
-        index = move(index, "cpu")
+    if not out.is_cuda:
+        return add_rows_here(out, grad_out, index, outer, rows, inner)
+    index = move(index, "cpu")
     order, starts, row_of = empty((count,), int64), empty((count + 1,), int64), empty((count,), int64)
     runs = empty((1,), int64)
     _order((index, order, starts, row_of, runs), (count, rows))
     n = runs.item()
-    if out.is_cuda:
-        order, starts, row_of = move(order, "cuda"), move(starts, "cuda"), move(row_of, "cuda")
+    order, starts, row_of = move(order, "cuda"), move(starts, "cuda"), move(row_of, "cuda")
     _add_rows((grad_out, order, starts, row_of, out), (outer * n, n, count, rows, inner))
     return out
 
@@ -120,7 +123,7 @@ class TakeRows(Function):
         return add_rows(grad_x, plain_contiguous(grad_out), index, *ctx.sizes), None, None, None, None, None
 
 
-def index_select(input, dim, index):
+def _index_select(input, dim, index):
     """Slices of `input` along `dim`, in the order of `index`.
 
     Parameters
@@ -134,7 +137,7 @@ def index_select(input, dim, index):
     Tensor of shape (.., m, ..), a copy. Backward adds up slices that were taken more than once.
     """
     if input.ndim == 0:
-        return reshape(index_select(reshape(input, (1,)), dim, index), ())
+        return reshape(_index_select(reshape(input, (1,)), dim, index), ())
     dim = normalize_dim(dim, input.ndim)
     if not isinstance(index, Array) or index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
@@ -143,6 +146,9 @@ def index_select(input, dim, index):
     outer, inner = around(shape, dim)
     shape = (*shape[:dim], index.numel(), *shape[dim + 1 :])
     return TakeRows.apply(contiguous(input), index, outer, input.shape[dim], inner, shape)
+
+
+index_select = IndexSelect(_index_select)
 
 
 class IndexAdd(Function):
@@ -256,7 +262,7 @@ class Gather(Function):
         return grad_x, None, None
 
 
-def gather(input, dim, index):
+def _gathered(input, dim, index):
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on; `index` may be smaller than `input` in other
     dimensions.
 
@@ -265,6 +271,9 @@ def gather(input, dim, index):
     part, index_, sizes = fitted("gather", input, dim, index)
     out = Gather.apply(part, index_, sizes)
     return out if index.ndim else reshape(out, ())
+
+
+gather = GatherOp(_gathered)
 
 
 class Scatter(Function):
@@ -311,7 +320,7 @@ def _scattered(op, input, dim, index, src, add):
     return slice_scatter(out, tuple(slice(0, n) for n in part.shape), new)
 
 
-def scatter(input, dim, index, src=None, *, value=None, reduce=None):
+def _scatter_any(input, dim, index, src=None, *, value=None, reduce=None):
     """A copy of `input` with ``out[index[i][j]][j] = src[i][j]`` (dim 0), or a number `value` in place of src.
 
     With duplicate indices the last one stays. ``reduce="add"`` adds instead.
@@ -329,9 +338,12 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     return _scattered("scatter", input, dim, index, src, reduce == "add")
 
 
-def scatter_add(input, dim, index, src):
+def _scatter_add_any(input, dim, index, src):
     """A copy of `input` with src added at the places that `index` names; duplicates add up, in order."""
     return _scattered("scatter_add", input, dim, index, src, True)
+
+
+scatter, scatter_add = ScatterOp("scatter", False, _scatter_any), ScatterOp("scatter_add", True, _scatter_add_any)
 
 
 def take_along_dim(input, indices, dim=None):

@@ -16,7 +16,7 @@ from kernelgrad.core import (
     uint8,
 )
 from kernelgrad.core import cast as convert
-from kernelgrad.core.losses import REDUCTIONS, CrossEntropy, PointwiseLoss
+from kernelgrad.core.losses import REDUCTIONS, CrossEntropy, NLLLoss, PointwiseLoss
 from kernelgrad.core.views import expand
 from kernelgrad.ops.layouts import as_block, check_tensor, like, viewed
 
@@ -253,7 +253,6 @@ for _signed in (binary_cross_entropy, binary_cross_entropy_with_logits, kl_div):
 
 cross_entropy_soft_forward = kernel("cross_entropy_soft_forward")
 cross_entropy_soft_backward = kernel("cross_entropy_soft_backward")
-nll_loss_forward, nll_loss_backward = kernel("nll_loss_forward"), kernel("nll_loss_backward")
 
 
 def class_block(x):
@@ -282,14 +281,6 @@ def loss_output(shape, reduction, x, block):
     return out, out
 
 
-def check_targets(name, status, target, classes):
-    """The kernel leaves the position of the first bad target, or -1."""
-    position = status.item()
-    if position >= 0:
-        value = as_strided(contiguous(target), (), (), position).item()
-        raise IndexError(f"{name}: Target {value} is out of bounds: expected a class in [0, {classes})")
-
-
 class CrossEntropySoft(Function):
     """Cross entropy against probabilities; keeps logits, targets and the log-sum-exp of each row."""
 
@@ -315,33 +306,6 @@ class CrossEntropySoft(Function):
         grad_out = by_row(grad_out, ctx.nhwc, block) if ctx.sizes[3] == NONE else grad_out
         arrays = (as_block(x, *block), as_block(target, *block), weight, lse, grad_out, as_block(grad_x, *block))
         cross_entropy_soft_backward(arrays, ctx.sizes, (ctx.smoothing,))
-        return grad_x, None, None, None, None
-
-
-class NLLLoss(Function):
-    """Picks -weight log p of the target; keeps targets alone."""
-
-    @staticmethod
-    def forward(ctx, x, target, weight, reduction, ignore_index):
-        x, block, nhwc = class_block(x)
-        outer, classes, inner = block
-        rows = by_row(target, nhwc, block)
-        total, status = empty((), x.dtype, x.device), empty((), int64, x.device)
-        out, kernel_out = loss_output(target.shape, reduction, x, block)
-        ctx.sizes = (outer * inner, classes, inner, reduction, ignore_index, weight is not None)
-        nll_loss_forward((as_block(x, *block), rows, weight, kernel_out, total, status), ctx.sizes)
-        check_targets("nll_loss", status, target, classes)
-        ctx.save_for_backward(rows, weight, total)
-        ctx.block, ctx.nhwc, ctx.shape = block, nhwc, x.shape
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        rows, weight, total = ctx.saved_tensors
-        block = ctx.block
-        grad_x = empty(ctx.shape, grad_out.dtype, grad_out.device, channels_last=ctx.nhwc)
-        grad_out = by_row(grad_out, ctx.nhwc, block) if ctx.sizes[3] == NONE else grad_out
-        nll_loss_backward((rows, weight, grad_out, total, as_block(grad_x, *block)), ctx.sizes)
         return grad_x, None, None, None, None
 
 
@@ -462,7 +426,7 @@ def soft_by_composition(input, target, weight, mode, smoothing):
     return total if mode == REDUCTIONS["sum"] else div(total, float(losses.numel()))
 
 
-def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """``-w[t] input[t]`` of log-probabilities; shapes, weights, reduction and errors as for `cross_entropy`."""
     mode = read_reduction(reduction, size_average, reduce)
     weight = check_classes("nll_loss", input, target, weight)
@@ -470,4 +434,12 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
         input = to_dtype(input, float32)
         weight = None if weight is None else convert(weight, float32)
     target = check_indices("nll_loss", input, target)
-    return NLLLoss.apply(input, target, weight, mode, ignore_index)
+    x, block, nhwc = class_block(input)
+    if x is not input and input.requires_grad:
+        from kernelgrad.core.views import contiguous as recorded
+
+        x = recorded(input)
+    return nll_loss.run(x, contiguous(target), weight, *block, mode, ignore_index)
+
+
+nll_loss = NLLLoss(_nll_loss)

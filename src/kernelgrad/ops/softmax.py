@@ -1,40 +1,14 @@
 """Softmax and log-softmax along any dimension, in the memory layout of the input."""
 
-from kernelgrad.core import Function, bfloat16, empty_like, float32, kernel, to_dtype
-from kernelgrad.ops.layouts import along, as_block, check_tensor, dense, like, read_dims
+from kernelgrad.core import bfloat16, float32, to_dtype
+from kernelgrad.core.norms import Softmax
+from kernelgrad.ops.layouts import check_tensor, read_dims
 
 __all__ = ["log_softmax", "softmax", "softmin"]
 
-FORWARD = {name: kernel(f"{name}_forward") for name in ("softmax", "log_softmax")}
-BACKWARD = {name: kernel(f"{name}_backward") for name in ("softmax", "log_softmax")}
 
-
-class Softmax(Function):
-    """Keeps the output alone."""
-
-    @staticmethod
-    def forward(ctx, x, name, dim):
-        x = dense(x)
-        out = empty_like(x)
-        block = along(x, dim)
-        outer, n, inner = block
-        FORWARD[name]((as_block(x, *block), as_block(out, *block)), (outer * inner, n, inner))
-        ctx.save_for_backward(out)
-        ctx.name, ctx.block = name, block
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        (out,) = ctx.saved_tensors
-        block = outer, n, inner = ctx.block
-        grad_out = like(grad_out, out)
-        grad_x = empty_like(out)
-        arrays = (as_block(out, *block), as_block(grad_out, *block), as_block(grad_x, *block))
-        BACKWARD[ctx.name](arrays, (outer * inner, n, inner))
-        return grad_x, None, None
-
-
-def _softmax(name, input, dim, dtype):
+def _checked(op, input, dim, dtype):
+    name = op.__name__
     check_tensor(name, input)
     if dtype is not None:
         input = to_dtype(input, dtype)
@@ -44,11 +18,11 @@ def _softmax(name, input, dim, dtype):
         dim = 0 if input.ndim in (0, 1, 3) else 1
     dims = read_dims(name, dim, input.ndim)
     if input.dtype is bfloat16:
-        return to_dtype(_softmax(name, to_dtype(input, float32), dim, None), bfloat16)
-    return Softmax.apply(input, name, dims[0] if dims else 0)
+        return to_dtype(_checked(op, to_dtype(input, float32), dim, None), bfloat16)
+    return op.run(input, dims[0] if dims else 0)
 
 
-def softmax(input, dim=None, _stacklevel=3, dtype=None):
+def _softmax(input, dim=None, _stacklevel=3, dtype=None):
     """``exp(input) / sum(exp(input))`` along `dim`, shifted by the maximum against overflow.
 
     Parameters
@@ -61,12 +35,15 @@ def softmax(input, dim=None, _stacklevel=3, dtype=None):
     -------
     A new Tensor of the same shape and layout. A row of -inf alone is nan, as in PyTorch. Backward keeps the output.
     """
-    return _softmax("softmax", input, dim, dtype)
+    return _checked(softmax, input, dim, dtype)
 
 
-def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+def _log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     """``log(softmax(input, dim))``, computed as ``input - logsumexp(input)``. Backward keeps the output."""
-    return _softmax("log_softmax", input, dim, dtype)
+    return _checked(log_softmax, input, dim, dtype)
+
+
+softmax, log_softmax = Softmax("softmax", _softmax), Softmax("log_softmax", _log_softmax)
 
 
 def softmin(input, dim=None, _stacklevel=3, dtype=None):

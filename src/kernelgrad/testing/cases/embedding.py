@@ -16,8 +16,8 @@ def _bags(rng, shape):
     return index.reshape(2, -1), rng.permutation(rows * size).reshape(rows, size) * 0.01
 
 
-KERNELS = ("embedding_forward", "embedding_backward")
-SHAPES = [(1, 1, 1), (10, 7, 0), (10, 16, 33), (9, 17, 100), (5000, 5, 64)]
+KERNELS = ("embedding_forward", "add_rows_forward")
+SHAPES = [(1, 1, 1), (10, 7, 0), (10, 16, 33), (9, 17, 100), (5000, 5, 64), (3000, 33, 500)]  # the last in parts
 CASES = [
     OpCase(
         "embedding",

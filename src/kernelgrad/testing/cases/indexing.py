@@ -70,7 +70,7 @@ CASES = [
         shapes=SHAPES,
         make=_with_index(lambda s: (9,)),
         bench=[(4096, 256)],
-        kernels=("embedding_forward", "embedding_backward"),
+        kernels=("embedding_forward", "add_rows_forward"),
         errors=[
             _raises(lambda: ops.index_select(kg.ones(3), 0, _index([3])), IndexError, "index 3 is out of bounds"),
             _raises(lambda: ops.index_select(kg.ones(3), 0, _index([-1])), IndexError, "index -1 is out of bounds"),
@@ -83,7 +83,7 @@ CASES = [
         torch="index_add",
         shapes=SHAPES,
         grad=(0, 3),
-        kernels=("embedding_backward",),
+        kernels=("add_rows_forward",),
         make=lambda rng, s: (rng.standard_normal(s), 0, rng.integers(0, s[0], 11), rng.standard_normal((11, s[1]))),
         kwargs=[{}, {"alpha": -2.5}],
     ),

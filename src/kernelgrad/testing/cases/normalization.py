@@ -6,6 +6,8 @@ from kernelgrad.testing.case import OpCase
 
 ROWS = [(3, 1), (2, 16), (5, 17), (3, 4, 129), (70, 300), (4, 2000)]
 IMAGES = [(4, 3), (5, 16), (3, 17, 7), (2, 3, 4, 5), (4, 20, 3, 3), (8, 16, 12, 12)]
+# Channels that several rows share a vector of, with rows left over; more than one piece; images enough for a task each.
+FOLDED = [(3, 1, 9, 17), (2, 3, 23, 11), (1, 67, 23, 30), (9, 6, 16, 16), (2, 8, 70, 71), (1, 300, 17, 8)]
 
 
 def _rows(rng, shape):
@@ -51,6 +53,12 @@ def _batch_norm_inference(x, weight, bias, mean, var):
 
 def _group_norm(x, weight, bias):
     return _functional(x).group_norm(x, 2 if x.shape[1] % 2 == 0 else 1, weight, bias)
+
+
+def _group_norm_nhwc(x, weight, bias):
+    if isinstance(x, kg.Tensor):
+        x = ops.channels_last(x)
+    return _group_norm(x, weight, bias)
 
 
 def _functional(x):
@@ -121,7 +129,7 @@ CASES = [
             (lambda: ops.batch_norm(kg.ones(2, 3), None, None), RuntimeError, "running_mean and running_var"),
         ],
     ),
-    _case("batch_norm_nhwc", _batch_norm_nhwc, IMAGES[3:], _images, _both("batch_norm")),
+    _case("batch_norm_nhwc", _batch_norm_nhwc, FOLDED + IMAGES[3:], _images, _both("batch_norm")),
     _case(
         "batch_norm_inference",
         _batch_norm_inference,
@@ -139,4 +147,5 @@ CASES = [
             (lambda: ops.group_norm(kg.ones(2, 3, 4), 2), RuntimeError, "divisible by num_groups"),
         ],
     ),
+    _case("group_norm_nhwc", _group_norm_nhwc, FOLDED + IMAGES[3:], _images, _both("group_norm_nhwc")),
 ]

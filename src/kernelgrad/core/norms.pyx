@@ -1,0 +1,520 @@
+"""Compiled callers of softmax and of the normalizations: arguments that fit run here, all else by the `general` function.
+
+Softmax     over one dimension of a dense array; keeps the output
+LayerNorm, RMSNorm   over the last dimensions of a contiguous array; keep the input, the weight, (mean,) rstd of each row
+BatchNorm   over the channels of contiguous or NHWC memory; GroupNorm by image and group of channels
+"""
+from libc.stdint cimport int64_t
+
+from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, alias, contiguous, copy_into,
+                                    new_array, new_like)
+from kernelgrad.core.blocks cimport flat_of, laid_like, run_blocks
+from kernelgrad.core.dispatch cimport Kernel, get_kernel
+from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send
+
+
+cdef bint is_real(Array x) noexcept:
+    return x.code == FLOAT32 or x.code == FLOAT64
+
+
+cdef int link(Node node, Array x, Array y, Array z) except -1:
+    """The inputs of `node`; absent ones are None."""
+    node.edges = (edge_of(x), None if y is None else edge_of(y), None if z is None else edge_of(z))
+    if x.output_nr or (y is not None and y.output_nr) or (z is not None and z.output_nr):
+        node.edge_nrs = (x.output_nr, 0 if y is None else y.output_nr, 0 if z is None else z.output_nr)
+    return 0
+
+
+cdef bint wants(Array x, Array y, Array z) noexcept:
+    return (x.wants_grad or (y is not None and y.wants_grad) or (z is not None and z.wants_grad)) and grad_enabled()
+
+
+cdef void *pointer(Array x) noexcept:
+    return NULL if x is None else <void *>x
+
+
+# ---- Softmax ----
+
+cdef class Softmax:
+    cdef readonly str __name__
+    cdef public str __doc__
+    cdef Kernel forward, backward
+    cdef object general
+
+    def __init__(self, str name, general):
+        self.__name__ = name
+        self.__doc__ = general.__doc__
+        self.forward = get_kernel(name + "_forward")
+        self.backward = get_kernel(name + "_backward")
+        self.general = general
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    def __call__(self, input, dim=None, _stacklevel=3, dtype=None):
+        cdef Array x
+        cdef int64_t d
+        if isinstance(input, Array) and dtype is None and type(dim) is int:
+            x = <Array>input
+            d = dim
+            if is_real(x) and -x.nd <= d < x.nd:
+                return self.run(x, d + x.nd if d < 0 else d)
+        return self.general(input, dim, _stacklevel, dtype)
+
+    cpdef Array run(self, Array x, int64_t dim):
+        """x: float32 or float64; dim counted from 0."""
+        cdef Array source = x if x.layout & DENSE else contiguous(x), out = new_like(source, x.code)
+        cdef SoftmaxNode node
+        cdef void *arrays[2]
+        cdef int64_t dims[3]
+        cdef int64_t sizes[3]
+        dims[0], dims[1], dims[2] = 1, 1, x.size
+        if x.nd and x.dims[dim] != 1 and x.size:
+            dims[1] = x.dims[dim]
+            dims[2] = source.strides[dim]
+            dims[0] = x.size // (dims[1] * dims[2])
+        sizes[0], sizes[1], sizes[2] = dims[0] * dims[2], dims[1], dims[2]
+        arrays[0] = <void *>source
+        arrays[1] = <void *>out
+        run_blocks(self.forward, arrays, 2, 3, 3, dims, sizes, 3, NULL, 0)
+        if x.wants_grad and grad_enabled():
+            node = SoftmaxNode.__new__(SoftmaxNode)
+            node.op = self
+            node.edges = (edge_of(x),)
+            if x.output_nr:
+                node.edge_nrs = (x.output_nr,)
+            node.dims[0], node.dims[1], node.dims[2] = dims[0], dims[1], dims[2]
+            node.out = alias(out)            # not `out` itself: it will hold the node
+            node.version = out.storage.version
+            record(node, out)
+        return out
+
+
+cdef class SoftmaxNode(Node):
+    cdef Softmax op
+    cdef Array out
+    cdef int64_t version
+    cdef int64_t dims[3]
+
+    cdef str label(self):
+        return self.op.__name__.title().replace("_", "") + "Backward"
+
+    cdef int release(self) except -1:
+        self.out = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef void *arrays[3]
+        cdef int64_t sizes[3]
+        cdef Array g = self.grad, grad_x
+        check_version(self.out, self.version, self)
+        sizes[0], sizes[1], sizes[2] = self.dims[0] * self.dims[2], self.dims[1], self.dims[2]
+        g = laid_like(g, self.out)
+        grad_x = new_like(g, g.code)
+        arrays[0] = <void *>self.out
+        arrays[1] = <void *>g
+        arrays[2] = <void *>grad_x
+        run_blocks(self.op.backward, arrays, 3, 7, 3, self.dims, sizes, 3, NULL, 0)
+        return send(self, 0, grad_x, True)
+
+
+# ---- Layer norm, RMS norm ----
+
+cdef int trailing(Array x, object shape) except -2:
+    """How many dimensions `shape` (an int or a tuple) has, if they are the last ones of x; else -1."""
+    cdef int k, i
+    if type(shape) is int:
+        return 1 if x.nd and x.dims[x.nd - 1] == <int64_t>shape else -1
+    if not isinstance(shape, (tuple, list)):
+        return -1
+    k = len(shape)
+    if k == 0 or k > x.nd:
+        return -1
+    for i in range(k):
+        if x.dims[x.nd - k + i] != shape[i]:
+            return -1
+    return k
+
+
+cdef bint fits(object p, Array x, int first, int count) except -1:
+    """Whether a parameter is absent, or of x's dtype and device and of the shape of `count` dimensions of x from `first` on."""
+    cdef Array w
+    cdef int i
+    if p is None:
+        return True
+    if not isinstance(p, Array):
+        return False
+    w = <Array>p
+    if w.code != x.code or w.on != x.on or w.nd != count:
+        return False
+    for i in range(count):
+        if w.dims[i] != x.dims[first + i]:
+            return False
+    return True
+
+
+cdef class RowNorm:
+    """layer_norm and rms_norm alike; `run` takes arguments that fit."""
+    cdef readonly str __name__
+    cdef public str __doc__
+    cdef Kernel forward, backward
+    cdef bint centred
+    cdef object general
+
+    def __init__(self, str name, bint centred, general):
+        self.__name__ = name
+        self.__doc__ = general.__doc__
+        self.forward = get_kernel(name + "_forward")
+        self.backward = get_kernel(name + "_backward")
+        self.centred = centred
+        self.general = general
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    cpdef Array run(self, Array x, Array weight, Array bias, int count, double eps):
+        """Over the last `count` dimensions, whose shape weight and bias have (or are None)."""
+        cdef Array out
+        cdef RowNormNode node = RowNormNode.__new__(RowNormNode)
+        cdef void *arrays[6]
+        cdef int i, k
+        node.op = self
+        node.sizes[0] = node.sizes[1] = 1
+        for i in range(x.nd):
+            k = 0 if i < x.nd - count else 1
+            node.sizes[k] *= x.dims[i]
+        node.sizes[2] = weight is not None
+        node.sizes[3] = bias is not None
+        node.x = x if x.layout & CONTIGUOUS else contiguous(x)
+        node.weight = weight if weight is None or weight.layout & CONTIGUOUS else contiguous(weight)
+        node.count = count
+        out = new_array(x.nd, x.dims, x.code, x.on, False)
+        if self.centred:
+            node.mean = new_array(1, node.sizes, x.code, x.on, False)
+        node.rstd = new_array(1, node.sizes, x.code, x.on, False)
+        if bias is not None and not bias.layout & CONTIGUOUS:
+            bias = contiguous(bias)
+        node.call(self.forward, node.x, node.flat(node.weight), node.flat(bias), out, &eps)
+        if wants(x, weight, bias):
+            link(node, x, weight, bias)
+            node.x_version = node.x.storage.version
+            node.weight_version = 0 if weight is None else node.weight.storage.version
+            record(node, out)
+        return out
+
+
+cdef class LayerNorm(RowNorm):
+    def __call__(self, input, normalized_shape, weight=None, bias=None, eps=1e-5):
+        cdef Array x
+        cdef int count
+        if isinstance(input, Array):
+            x = <Array>input
+            count = trailing(x, normalized_shape)
+            if count > 0 and is_real(x) and fits(weight, x, x.nd - count, count) and fits(bias, x, x.nd - count, count):
+                return self.run(x, weight, bias, count, eps)
+        return self.general(input, normalized_shape, weight, bias, eps)
+
+
+cdef class RMSNorm(RowNorm):
+    def __call__(self, input, normalized_shape, weight=None, eps=None):
+        cdef Array x
+        cdef int count
+        if isinstance(input, Array):
+            x = <Array>input
+            count = trailing(x, normalized_shape)
+            if count > 0 and is_real(x) and fits(weight, x, x.nd - count, count):
+                if eps is None:
+                    eps = 2.0 ** -23 if x.code == FLOAT32 else 2.0 ** -52
+                return self.run(x, weight, None, count, eps)
+        return self.general(input, normalized_shape, weight, eps)
+
+
+cdef class RowNormNode(Node):
+    cdef RowNorm op
+    cdef Array x, weight, mean, rstd
+    cdef int64_t x_version, weight_version
+    cdef int64_t sizes[4]
+    cdef int count
+
+    cdef str label(self):
+        return self.op.__name__.title().replace("_", "") + "Backward"
+
+    cdef int release(self) except -1:
+        self.x = self.weight = self.mean = self.rstd = None
+        return 0
+
+    cdef Array flat(self, Array p):
+        return p if p is None or p.nd == 1 else flat_of(p)
+
+    cdef int call(self, Kernel k, Array x, Array weight, Array bias, Array out, double *eps) except -1:
+        """Forward: x, weight(, bias), out(, mean), rstd."""
+        cdef void *arrays[6]
+        if self.op.centred:
+            arrays[0], arrays[1], arrays[2] = <void *>x, pointer(weight), pointer(bias)
+            arrays[3], arrays[4], arrays[5] = <void *>out, <void *>self.mean, <void *>self.rstd
+            return run_blocks(k, arrays, 6, 0b1001, 2, self.sizes, self.sizes, 4, eps, 1)
+        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>x, pointer(weight), <void *>out, <void *>self.rstd
+        return run_blocks(k, arrays, 4, 0b101, 2, self.sizes, self.sizes, 3, eps, 1)
+
+    cdef int apply(self) except -1:
+        cdef Array g = contiguous(self.grad), weight = self.flat(self.weight), grad_x, grad_weight = None, grad_bias = None
+        cdef Array flat_weight, flat_bias
+        cdef void *arrays[8]
+        cdef int64_t *dims = self.x.dims + (self.x.nd - self.count)
+        check_version(self.x, self.x_version, self)
+        grad_x = new_like(self.x, self.x.code)
+        if self.weight is not None:
+            check_version(self.weight, self.weight_version, self)
+            grad_weight = new_array(self.count, dims, g.code, g.on, False)
+        if self.sizes[3]:
+            grad_bias = new_array(self.count, dims, g.code, g.on, False)
+        flat_weight, flat_bias = self.flat(grad_weight), self.flat(grad_bias)
+        arrays[0], arrays[1] = <void *>self.x, pointer(weight)
+        if self.op.centred:
+            arrays[2], arrays[3], arrays[4], arrays[5] = <void *>self.mean, <void *>self.rstd, <void *>g, <void *>grad_x
+            arrays[6], arrays[7] = pointer(flat_weight), pointer(flat_bias)
+            run_blocks(self.op.backward, arrays, 8, 0b110001, 2, self.sizes, self.sizes, 4, NULL, 0)
+        else:
+            arrays[2], arrays[3], arrays[4], arrays[5] = <void *>self.rstd, <void *>g, <void *>grad_x, pointer(flat_weight)
+            run_blocks(self.op.backward, arrays, 6, 0b11001, 2, self.sizes, self.sizes, 3, NULL, 0)
+        flat_weight = flat_bias = None       # the gradients' memory is then held by them alone
+        send(self, 0, grad_x, True)
+        if grad_weight is not None:
+            send(self, 1, grad_weight, True)
+        if grad_bias is not None:
+            send(self, 2, grad_bias, True)
+        return 0
+
+
+# ---- Batch norm ----
+
+cdef Kernel batch_forward = get_kernel("batch_norm_forward")
+cdef Kernel batch_backward = get_kernel("batch_norm_backward")
+cdef Kernel inference_forward = get_kernel("batch_norm_inference")
+cdef Kernel inference_backward = get_kernel("batch_norm_inference_backward")
+
+
+cdef Array flat_parameter(Array p):
+    """A parameter of one dimension without gaps."""
+    return p if p is None or p.layout & CONTIGUOUS else contiguous(p)
+
+
+cdef class BatchNorm:
+    cdef readonly str __name__
+    cdef public str __doc__
+    cdef object general
+
+    def __init__(self, general):
+        self.__name__ = "batch_norm"
+        self.__doc__ = general.__doc__
+        self.general = general
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    def __call__(self, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+        cdef Array x
+        if isinstance(input, Array):
+            x = <Array>input
+            if (is_real(x) and x.nd >= 2 and fits(running_mean, x, 1, 1) and fits(running_var, x, 1, 1) and fits(weight, x, 1, 1)
+                    and fits(bias, x, 1, 1) and (running_mean is None) == (running_var is None)
+                    and (x.size != x.dims[1] if training else running_mean is not None)):
+                return self.run(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        return self.general(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+    cpdef Array run(self, Array x, Array running_mean, Array running_var, Array weight, Array bias, bint training, double momentum,
+                    double eps):
+        """Arguments that fit: x of (N, C, *), the others of (C,) or None; running ones move with `training`."""
+        cdef Array out, mean, var, flat_bias
+        cdef ChannelNode node = ChannelNode.__new__(ChannelNode)
+        cdef void *arrays[8]
+        cdef double scalars[2]
+        cdef int64_t channels = x.dims[1]
+        if x.nd == 4 and x.layout & CHANNELS_LAST:
+            node.x = x
+            node.block[0], node.block[1], node.block[2] = x.size // channels if channels else 0, channels, 1
+        else:
+            node.x = x if x.layout & CONTIGUOUS else contiguous(x)
+            node.block[0], node.block[1], node.block[2] = x.dims[0], channels, 1
+            if x.nd > 2:
+                node.block[2] = x.size // (x.dims[0] * channels) if x.size else 0
+        node.sizes[0], node.sizes[1], node.sizes[2] = channels, node.block[0], node.block[2]
+        node.sizes[3] = weight is not None
+        node.sizes[4] = bias is not None
+        node.sizes[5] = running_mean is not None
+        node.training = training
+        node.weight = flat_parameter(weight)
+        flat_bias = flat_parameter(bias)
+        mean = flat_parameter(running_mean)
+        var = flat_parameter(running_var)
+        node.mean = new_array(1, &channels, x.code, x.on, False)
+        node.rstd = new_array(1, &channels, x.code, x.on, False)
+        out = new_like(node.x, x.code)
+        arrays[0], arrays[1], arrays[2] = <void *>node.x, pointer(node.weight), pointer(flat_bias)
+        arrays[3], arrays[4], arrays[5] = pointer(mean), pointer(var), <void *>out
+        arrays[6], arrays[7] = <void *>node.mean, <void *>node.rstd
+        if training:
+            scalars[0], scalars[1] = momentum, eps
+            run_blocks(batch_forward, arrays, 8, 0b100001, 3, node.block, node.sizes, 6, scalars, 2)
+            if running_mean is not None:
+                follow(running_mean, mean)
+                follow(running_var, var)
+        else:
+            run_blocks(inference_forward, arrays, 8, 0b100001, 3, node.block, node.sizes, 5, &eps, 1)
+        if wants(x, weight, bias):
+            link(node, x, weight, bias)
+            node.x_version = node.x.storage.version
+            node.weight_version = 0 if weight is None else node.weight.storage.version
+            record(node, out)
+        return out
+
+
+def count_batch(Array tracked not None):
+    """Raise a counter, one int64 number, by one in place; returns it. A training step of batch norm does so each time."""
+    if tracked.code != INT64 or tracked.size != 1 or tracked.on != CPU or tracked.storage.read_only:
+        return tracked.add_(1)
+    (<int64_t *>tracked.data)[0] += 1
+    tracked.storage.version += 1
+    return tracked
+
+
+cdef int follow(Array running, Array changed) except -1:
+    """The kernel has changed a running statistic, or a copy of one that lies with gaps."""
+    if changed is not running:
+        copy_into(running, changed)
+    running.storage.version += 1
+    return 0
+
+
+cdef class ChannelNode(Node):
+    """Of batch norm."""
+    cdef Array x, weight, mean, rstd
+    cdef int64_t x_version, weight_version
+    cdef int64_t block[3]
+    cdef int64_t sizes[6]
+    cdef bint training
+
+    cdef str label(self):
+        return "BatchNormBackward"
+
+    cdef int release(self) except -1:
+        self.x = self.weight = self.mean = self.rstd = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
+        cdef void *arrays[8]
+        check_version(self.x, self.x_version, self)
+        grad_x = new_like(self.x, self.x.code)
+        if self.weight is not None:
+            check_version(self.weight, self.weight_version, self)
+            grad_weight = new_like(self.mean, g.code)
+        if self.sizes[4]:
+            grad_bias = new_like(self.mean, g.code)
+        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
+        arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
+        run_blocks(batch_backward if self.training else inference_backward, arrays, 8, 0b110001, 3, self.block, self.sizes, 5, NULL, 0)
+        send(self, 0, grad_x, True)
+        if grad_weight is not None:
+            send(self, 1, grad_weight, True)
+        if grad_bias is not None:
+            send(self, 2, grad_bias, True)
+        return 0
+
+
+# ---- Group norm ----
+
+cdef Kernel group_forward = get_kernel("group_norm_forward")
+cdef Kernel group_backward = get_kernel("group_norm_backward")
+cdef Kernel nhwc_forward = get_kernel("group_norm_nhwc_forward")
+cdef Kernel nhwc_backward = get_kernel("group_norm_nhwc_backward")
+
+
+cdef class GroupNorm:
+    cdef readonly str __name__
+    cdef public str __doc__
+    cdef object general
+
+    def __init__(self, general):
+        self.__name__ = "group_norm"
+        self.__doc__ = general.__doc__
+        self.general = general
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    def __call__(self, input, num_groups, weight=None, bias=None, eps=1e-5):
+        cdef Array x
+        cdef int64_t groups
+        if isinstance(input, Array) and type(num_groups) is int:
+            x = <Array>input
+            groups = num_groups
+            if (is_real(x) and x.nd >= 2 and groups > 0 and x.dims[1] % groups == 0 and x.size != groups and fits(weight, x, 1, 1)
+                    and fits(bias, x, 1, 1)):
+                return self.run(x, groups, weight, bias, eps)
+        return self.general(input, num_groups, weight, bias, eps)
+
+    cpdef Array run(self, Array x, int64_t groups, Array weight, Array bias, double eps):
+        """Arguments that fit: x of (N, C, *), weight and bias of (C,) or None."""
+        cdef Array out, flat_bias
+        cdef GroupNode node = GroupNode.__new__(GroupNode)
+        cdef void *arrays[6]
+        cdef int64_t n = x.dims[0], channels = x.dims[1], inner = x.size // (n * channels) if x.size else 0
+        cdef int64_t statistics[2]
+        node.nhwc = x.nd == 4 and x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
+        node.x = x if node.nhwc or x.layout & CONTIGUOUS else contiguous(x)
+        node.weight = flat_parameter(weight)
+        flat_bias = flat_parameter(bias)
+        statistics[0], statistics[1] = n, groups
+        node.mean = new_array(2, statistics, x.code, x.on, False)
+        node.rstd = new_array(2, statistics, x.code, x.on, False)
+        out = new_like(node.x, x.code)
+        node.sizes[0], node.sizes[1], node.sizes[2], node.sizes[3] = n if node.nhwc else n * groups, groups, channels // groups, inner
+        node.sizes[4] = weight is not None
+        node.sizes[5] = bias is not None
+        node.block[0], node.block[1] = n, inner if node.nhwc else groups
+        node.block[2], node.block[3] = groups if node.nhwc else channels // groups, channels // groups if node.nhwc else inner
+        arrays[0], arrays[1], arrays[2] = <void *>node.x, pointer(node.weight), pointer(flat_bias)
+        arrays[3], arrays[4], arrays[5] = <void *>out, <void *>node.mean, <void *>node.rstd
+        run_blocks(nhwc_forward if node.nhwc else group_forward, arrays, 6, 0b1001, 4, node.block, node.sizes, 6, &eps, 1)
+        if wants(x, weight, bias):
+            link(node, x, weight, bias)
+            node.x_version = node.x.storage.version
+            node.weight_version = 0 if weight is None else node.weight.storage.version
+            record(node, out)
+        return out
+
+
+cdef class GroupNode(Node):
+    cdef Array x, weight, mean, rstd
+    cdef int64_t x_version, weight_version
+    cdef int64_t block[4]
+    cdef int64_t sizes[6]
+    cdef bint nhwc
+
+    cdef str label(self):
+        return "GroupNormBackward"
+
+    cdef int release(self) except -1:
+        self.x = self.weight = self.mean = self.rstd = None
+        return 0
+
+    cdef int apply(self) except -1:
+        cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
+        cdef void *arrays[8]
+        check_version(self.x, self.x_version, self)
+        grad_x = new_like(self.x, self.x.code)
+        if self.weight is not None:
+            check_version(self.weight, self.weight_version, self)
+            grad_weight = new_array(1, self.x.dims + 1, g.code, g.on, False)
+        if self.sizes[5]:
+            grad_bias = new_array(1, self.x.dims + 1, g.code, g.on, False)
+        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
+        arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
+        run_blocks(nhwc_backward if self.nhwc else group_backward, arrays, 8, 0b110001, 4, self.block, self.sizes, 6, NULL, 0)
+        send(self, 0, grad_x, True)
+        if grad_weight is not None:
+            send(self, 1, grad_weight, True)
+        if grad_bias is not None:
+            send(self, 2, grad_bias, True)
+        return 0
