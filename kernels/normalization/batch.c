@@ -12,57 +12,35 @@
 
 #include <math.h>
 
-enum { PIECE = 32 * 1024 }; /* floats: 128 KiB, and as much again for a gradient */
-
 typedef struct {
     const float *x, *grad_out;
     float *out;
-    const float *mean; /* by channel, or column of folded rows, and what follows: out = (x - mean) scale + shift, */
+    const float *mean; /* by channel, or column of a tile, and what follows: out = (x - mean) scale + shift, */
     float *scale, *shift;
     float *slope;          /* grad_x = g scale + (x - mean) slope + shift */
-    float *first, *second; /* what each piece leaves, (pieces, width) each */
+    float *first, *second; /* what each piece leaves, (pieces, left) each */
     int64_t channels, outer, inner;
-    int64_t fold, width;   /* columns.h: rows taken as one, and their columns; rows that are left make the last piece */
-    int64_t piece, pieces; /* outer indices that a piece takes */
+    cutting reading, writing;
+    int64_t left, widest; /* by channel for a row of memory, else by column; widest: of a tile */
 } batch;
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static void cut(batch *b) {
-    b->fold = b->inner == 1 && b->outer >= 4 * fold_of(b->channels) ? fold_of(b->channels) : 1;
-    b->width = b->fold * b->channels;
-    int64_t row = b->width * b->inner, whole = b->outer - b->outer % b->fold;
-    b->piece = row > 0 && row < PIECE ? PIECE / row * b->fold : b->fold;
-    b->pieces = (whole + b->piece - 1) / b->piece + (whole < b->outer);
-}
-
-typedef struct {
-    int64_t start, rows, fold, width; /* rows: of outer */
-} span;
-
-static span span_of(const batch *b, int64_t piece) {
-    int64_t whole = b->outer - b->outer % b->fold, start = piece * b->piece;
-    if (start >= whole) return (span){whole, b->outer - whole, 1, b->channels};
-    return (span){start, smaller(b->piece, whole - start), b->fold, b->width};
-}
-
-static void over_pieces(kg_task *task, batch *b, double ns) {
-    if (b->pieces == 1)
-        task(b, 0);
-    else if (b->pieces > 1)
-        kg_parallel(task, b, b->pieces, (double)(b->channels * b->outer * b->inner) * ns * 1e-3);
-}
-
-/* Space for what pieces leave and for `tiles` tiles. */
+/* Pieces for both passes, space for what they leave, and for `tiles` tiles, which are returned. */
 static float *open_pieces(batch *b, int tiles) {
-    b->first = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)(b->pieces * b->width * 2) * sizeof(float) + 64);
-    b->second = b->first + b->pieces * b->width;
-    return kg_scratch(KG_SCRATCH_ROWS, (size_t)(b->width * tiles) * sizeof(float) + 64);
+    const int folds = b->inner == 1;
+    b->reading = cut_rows(b->outer, b->channels * b->inner, folds ? fold_to_read(b->outer, b->channels) : 1);
+    b->writing = cut_rows(b->outer, b->channels * b->inner, folds ? fold_to_write(b->outer, b->channels) : 1);
+    b->left = folds ? b->reading.width : b->channels;
+    b->widest = folds && b->writing.width > b->left ? b->writing.width : b->left;
+    b->first = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)(b->reading.pieces * b->left * 2) * sizeof(float) + 64);
+    b->second = b->first + b->reading.pieces * b->left;
+    return kg_scratch(KG_SCRATCH_ROWS, (size_t)(b->widest * tiles) * sizeof(float) + 64);
 }
 
-/* What was computed by channel at the head of a tile, repeated through it. */
-static void repeat(const batch *b, float *tile) {
-    for (int64_t i = b->channels; i < b->width; i++) tile[i] = tile[i - b->channels];
+static void over_pieces(kg_task *task, batch *b, int64_t pieces, double ns) {
+    if (pieces == 1)
+        task(b, 0);
+    else if (pieces > 1)
+        kg_parallel(task, b, pieces, (double)(b->channels * b->outer * b->inner) * ns * 1e-3);
 }
 
 /* ---- Statistics ---- */
@@ -70,12 +48,12 @@ static void repeat(const batch *b, float *tile) {
 /* mean and sum (x - mean)^2 of each channel in one piece */
 static void moments_piece(void *context, int64_t piece) {
     const batch *b = context;
-    const span s = span_of(b, piece);
+    const span s = span_of(&b->reading, piece);
     int64_t c = b->channels, rows = s.rows;
-    float *mean = b->first + piece * b->width, *squares = b->second + piece * b->width;
+    float *mean = b->first + piece * b->left, *squares = b->second + piece * b->left;
     const float *x = b->x + s.start * c * b->inner;
     if (b->inner == 1) {
-        column_moments(x, mean, squares, rows / s.fold, s.width);
+        column_moments(x, mean, squares, rows, s.width);
         return;
     }
     for (int64_t i = 0; i < c; i++) { /* a channel's rows in this piece */
@@ -91,14 +69,15 @@ static void moments_piece(void *context, int64_t piece) {
 /* mean and variance of each channel (divided by the count), in double precision */
 static void statistics(batch *b, double *mean, double *var) {
     int64_t c = b->channels;
-    over_pieces(moments_piece, b, 0.15);
+    over_pieces(moments_piece, b, b->reading.pieces, 0.15);
     double count = 0;
     for (int64_t i = 0; i < c; i++) mean[i] = var[i] = 0;
-    for (int64_t p = 0; p < b->pieces; p++) {
-        const span s = span_of(b, p);
-        double rows = (double)(s.rows / s.fold * b->inner);
-        for (int64_t f = 0; f < s.fold; f++) {
-            const float *first = b->first + p * b->width + f * c, *second = b->second + p * b->width + f * c;
+    for (int64_t p = 0; p < b->reading.pieces; p++) {
+        const span s = span_of(&b->reading, p);
+        double rows = (double)(s.rows * b->inner);
+        for (int64_t f = 0; f < s.width; f += c * b->inner) {
+            const int64_t at = p * b->left + f;
+            const float *first = b->first + at, *second = b->second + at;
             const double total = count + rows, share = rows / total, between = count * share;
             for (int64_t i = 0; i < c; i++) {
                 double delta = first[i] - mean[i];
@@ -115,11 +94,11 @@ static void statistics(batch *b, double *mean, double *var) {
 
 static void apply_piece(void *context, int64_t chunk) {
     const batch *b = context;
-    const span s = span_of(b, b->pieces - 1 - chunk);
+    const span s = span_of(&b->writing, b->writing.pieces - 1 - chunk);
     int64_t c = b->channels;
     if (b->inner == 1) {
         int64_t at = s.start * c;
-        column_affine(b->x + at, b->out + at, b->mean, b->scale, b->shift, s.rows / s.fold, s.width);
+        column_affine(b->x + at, b->out + at, b->mean, b->scale, b->shift, s.rows, s.width);
         return;
     }
     for (int64_t o = s.start; o < s.start + s.rows; o++) {
@@ -138,15 +117,15 @@ static void apply_piece(void *context, int64_t chunk) {
 
 static void apply(batch *b, float *tiles, const float *weight, const float *bias, const float *mean,
                   const float *rstd) {
-    float *centre = tiles + 2 * b->width;
-    b->scale = tiles, b->shift = tiles + b->width, b->mean = centre;
+    float *centre = tiles + 2 * b->widest;
+    b->scale = tiles, b->shift = tiles + b->widest, b->mean = centre;
     for (int64_t i = 0; i < b->channels; i++) {
         b->scale[i] = weight ? weight[i] * rstd[i] : rstd[i];
         b->shift[i] = bias ? bias[i] : 0.0f;
         centre[i] = mean[i];
     }
-    repeat(b, b->scale), repeat(b, b->shift), repeat(b, centre);
-    over_pieces(apply_piece, b, 0.15);
+    if (b->inner == 1) repeat(b->scale, &b->writing), repeat(b->shift, &b->writing), repeat(centre, &b->writing);
+    over_pieces(apply_piece, b, b->writing.pieces, 0.15);
 }
 
 #define KERNEL(name) \
@@ -161,7 +140,6 @@ KERNEL(batch_norm_forward) {
     int64_t c = b.channels;
     double momentum = scalars[0], eps = scalars[1], count = (double)(b.outer * b.inner);
     (void)start, (void)stop;
-    cut(&b);
     float *tiles = open_pieces(&b, 3);
     double *m = kg_scratch(KG_SCRATCH_OTHER, (size_t)c * 2 * sizeof(double) + 64), *var = m + c;
     statistics(&b, m, var);
@@ -181,8 +159,7 @@ KERNEL(batch_norm_inference) {
     float *mean = arrays[6], *rstd = arrays[7];
     batch b = {.x = arrays[0], .out = arrays[5], .channels = sizes[0], .outer = sizes[1], .inner = sizes[2]};
     (void)start, (void)stop;
-    cut(&b);
-    float *tiles = kg_scratch(KG_SCRATCH_ROWS, (size_t)(b.width * 3) * sizeof(float) + 64);
+    float *tiles = open_pieces(&b, 3);
     for (int64_t i = 0; i < b.channels; i++) {
         mean[i] = running_mean[i];
         rstd[i] = (float)(1.0 / sqrt(running_var[i] + scalars[0]));
@@ -210,13 +187,13 @@ static void sums_of_row(const float *x, const float *g, int64_t n, float mean, f
 
 static void sums_piece(void *context, int64_t piece) {
     const batch *b = context;
-    const span s = span_of(b, piece);
+    const span s = span_of(&b->reading, piece);
     int64_t c = b->channels;
-    float *sum = b->first + piece * b->width, *dot = b->second + piece * b->width;
+    float *sum = b->first + piece * b->left, *dot = b->second + piece * b->left;
     const float *x = b->x + s.start * c * b->inner, *g = b->grad_out + s.start * c * b->inner;
     if (b->inner == 1) {
-        column_sums(x, g, b->mean, sum, dot, s.rows / s.fold, s.width);
-        for (int64_t i = s.width; i < b->width; i++) sum[i] = dot[i] = 0.0f;
+        column_sums(x, g, b->mean, sum, dot, s.rows, s.width);
+        for (int64_t i = s.width; i < b->left; i++) sum[i] = dot[i] = 0.0f;
         return;
     }
     for (int64_t i = 0; i < c; i++) {
@@ -230,11 +207,12 @@ static void sums_piece(void *context, int64_t piece) {
 
 static void grad_piece(void *context, int64_t chunk) {
     const batch *b = context;
-    const span s = span_of(b, b->pieces - 1 - chunk);
+    const span s = span_of(&b->writing, b->writing.pieces - 1 - chunk);
     int64_t c = b->channels;
     if (b->inner == 1) {
-        const int64_t at = s.start * c, rows = s.rows / s.fold;
-        column_gradient(b->x + at, b->grad_out + at, b->out + at, b->mean, b->scale, b->slope, b->shift, rows, s.width);
+        const int64_t at = s.start * c;
+        column_gradient(b->x + at, b->grad_out + at, b->out + at, b->mean, b->scale, b->slope, b->shift, s.rows,
+                        s.width);
         return;
     }
     for (int64_t o = s.start; o < s.start + s.rows; o++) {
@@ -261,15 +239,16 @@ static void backward(void *const *arrays, const int64_t *sizes, int training) {
     b.channels = sizes[0], b.outer = sizes[1], b.inner = sizes[2];
     int64_t c = b.channels;
     float count = (float)(b.outer * b.inner);
-    cut(&b);
-    float *tiles = open_pieces(&b, 6), *centre = tiles, *sum = tiles + 4 * b.width, *dot = sum + b.width;
-    b.scale = tiles + b.width, b.slope = b.scale + b.width, b.shift = b.slope + b.width, b.mean = centre;
+    float *tiles = open_pieces(&b, 6), *centre = tiles;
+    const cutting *r = &b.reading, *w = &b.writing;
+    float *sum = tiles + 4 * b.widest, *dot = sum + b.widest;
+    b.scale = tiles + b.widest, b.slope = b.scale + b.widest, b.shift = b.slope + b.widest, b.mean = centre;
     memcpy(centre, mean, (size_t)c * sizeof(float));
-    repeat(&b, centre);
-    over_pieces(sums_piece, &b, 0.2);
-    tree_columns(TREE_SUM, b.first, b.first, 0, sum, b.pieces, b.width, b.width, 1);
-    tree_columns(TREE_SUM, b.second, b.second, 0, dot, b.pieces, b.width, b.width, 1);
-    for (int64_t i = c; i < b.width; i++) sum[i % c] += sum[i], dot[i % c] += dot[i];
+    if (b.inner == 1) repeat(centre, r);
+    over_pieces(sums_piece, &b, r->pieces, 0.2);
+    tree_columns(TREE_SUM, b.first, b.first, 0, sum, r->pieces, b.left, b.left, 1);
+    tree_columns(TREE_SUM, b.second, b.second, 0, dot, r->pieces, b.left, b.left, 1);
+    for (int64_t i = c; i < b.left; i++) sum[i % c] += sum[i], dot[i % c] += dot[i];
     for (int64_t i = 0; i < c; i++) {
         float a = weight ? weight[i] * rstd[i] : rstd[i];
         b.scale[i] = a;
@@ -278,8 +257,8 @@ static void backward(void *const *arrays, const int64_t *sizes, int training) {
         if (grad_weight) grad_weight[i] = dot[i] * rstd[i];
         if (grad_bias) grad_bias[i] = sum[i];
     }
-    repeat(&b, b.scale), repeat(&b, b.slope), repeat(&b, b.shift);
-    over_pieces(grad_piece, &b, 0.2);
+    if (b.inner == 1) repeat(centre, w), repeat(b.scale, w), repeat(b.slope, w), repeat(b.shift, w);
+    over_pieces(grad_piece, &b, w->pieces, 0.2);
 }
 KERNEL(batch_norm_backward) {
     (void)scalars, (void)start, (void)stop;

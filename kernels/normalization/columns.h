@@ -8,16 +8,60 @@
 
 #include "vec/vec.h"
 
-enum { COLUMN_ROWS = 64, STRIP = 4 * VEC_LANES };
+enum {
+    COLUMN_ROWS = 64,
+    STRIP = 4 * VEC_LANES,
+    PIECE = 32 * 1024, /* floats: 128 KiB, and as much again for a gradient */
+    MOST_TILE = 16 * 1024
+};
 
-/* How many rows to take as one: at least 64 columns, of which the last vector wastes little. */
-VEC_INLINE int64_t fold_of(int64_t channels) {
-    int64_t fold = 1;
+/* For sums: at least 64 columns, of which the last vector wastes little. */
+VEC_INLINE int64_t fold_to_read(int64_t rows, int64_t channels) {
     if (channels < 1 || channels >= 256) return 1;
-    for (;; fold++) {
+    for (int64_t fold = 1;; fold++) {
         int64_t width = fold * channels, waste = (16 - width % 16) % 16;
-        if (width >= 64 && waste * 32 <= width) return fold;
+        if (width >= 64 && waste * 32 <= width) return rows >= 4 * fold ? fold : 1;
     }
+}
+
+/* For maps: whole vectors, so that every access is aligned; a store that crosses cache lines costs several that do not.
+ */
+VEC_INLINE int64_t fold_to_write(int64_t rows, int64_t channels) {
+    int64_t fold = 1;
+    if (channels < 1) return 1;
+    while (fold * channels % 16) fold *= 2;
+    while (fold * channels < 64) fold *= 2;
+    return rows >= 8 * fold && fold * channels <= MOST_TILE ? fold : 1;
+}
+
+/* `rows` rows of `channels`, in pieces of `piece` rows, which are whole multiples of fold; rows that are left make the
+ * last piece. */
+typedef struct {
+    int64_t rows, channels, fold, width, piece, pieces;
+} cutting;
+
+static cutting cut_rows(int64_t rows, int64_t channels, int64_t fold) {
+    cutting c = {.rows = rows, .channels = channels, .fold = fold, .width = fold * channels};
+    const int64_t whole = rows - rows % fold;
+    c.piece = c.width > 0 && c.width < PIECE ? PIECE / c.width * fold : fold;
+    c.pieces = (whole + c.piece - 1) / c.piece + (whole < rows);
+    return c;
+}
+
+typedef struct {
+    int64_t start, rows, width; /* start in rows of channels; `rows` rows of `width` */
+} span;
+
+static span span_of(const cutting *c, int64_t piece) {
+    const int64_t whole = c->rows - c->rows % c->fold, start = piece * c->piece;
+    if (start >= whole) return (span){whole, c->rows - whole, c->channels};
+    return (span){start, (whole - start < c->piece ? whole - start : c->piece) / c->fold, c->width};
+}
+
+/* What stands by channel at the head of a tile, repeated through it. */
+static void repeat(float *tile, const cutting *c) {
+    for (int64_t i = c->channels; i < c->width; i += c->channels)
+        memcpy(tile + i, tile, (size_t)c->channels * sizeof(float));
 }
 
 /* Calls strip(..., columns left, vectors) for each strip of `width` columns at j; `vectors` is a constant for each. */
@@ -142,7 +186,8 @@ VEC_INLINE void affine_few(const float *x, float *out, const float *mean, const 
 static void column_affine(const float *x, float *out, const float *mean, const float *scale, const float *shift,
                           int64_t rows, int64_t width) {
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) affine_few(x + r * width, out + r * width, mean, scale, shift, width, 4);
+    for (; r + 4 <= rows && width % 16 == 0; r += 4)
+        affine_few(x + r * width, out + r * width, mean, scale, shift, width, 4);
     for (; r < rows; r++) affine_few(x + r * width, out + r * width, mean, scale, shift, width, 1);
 }
 
@@ -166,7 +211,7 @@ VEC_INLINE void gradient_few(const float *x, const float *g, float *out, const f
 static void column_gradient(const float *x, const float *g, float *out, const float *mean, const float *scale,
                             const float *slope, const float *shift, int64_t rows, int64_t width) {
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
+    for (; r + 4 <= rows && width % 16 == 0; r += 4) {
         const int64_t at = r * width;
         gradient_few(x + at, g + at, out + at, mean, scale, slope, shift, width, 4);
     }

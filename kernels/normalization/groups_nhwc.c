@@ -11,16 +11,14 @@
 
 #include <math.h>
 
-enum { PIECE = 32 * 1024 };
-
 typedef struct {
     const float *x, *grad_out, *weight, *bias;
     float *out, *mean, *rstd; /* mean, rstd: (images, groups) */
-    float *first, *second;    /* what pieces leave: (images, pieces, width) each */
+    float *first, *second;    /* what pieces leave: (images, pieces, width) of `reading` each */
     float *by_image;          /* backward: sum g, then sum g h, of each image's channels */
     int64_t images, groups, each, channels, inner;
-    int64_t fold, width, piece, pieces; /* piece: pixels */
-    int64_t units;                      /* images that a task takes */
+    cutting reading, writing; /* of an image */
+    int64_t units;            /* images that a task takes */
     double eps;
     int is_backward;
 } problem;
@@ -30,52 +28,44 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static problem open(const int64_t *sizes) {
     problem p = {.images = sizes[0], .groups = sizes[1], .each = sizes[2], .inner = sizes[3]};
     p.channels = p.groups * p.each;
-    p.fold = p.inner >= 4 * fold_of(p.channels) ? fold_of(p.channels) : 1;
-    p.width = p.fold * p.channels;
-    int64_t whole = p.inner - p.inner % p.fold;
-    p.piece = p.width > 0 && p.width < PIECE ? PIECE / p.width * p.fold : p.fold;
-    p.pieces = (whole + p.piece - 1) / p.piece + (whole < p.inner);
-    p.first = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)(p.images * p.pieces * p.width * 2) * sizeof(float) + 64);
-    p.second = p.first + p.images * p.pieces * p.width;
+    p.reading = cut_rows(p.inner, p.channels, fold_to_read(p.inner, p.channels));
+    p.writing = cut_rows(p.inner, p.channels, fold_to_write(p.inner, p.channels));
+    const int64_t left = p.images * p.reading.pieces * p.reading.width;
+    p.first = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)(left * 2) * sizeof(float) + 64);
+    p.second = p.first + left;
     return p;
 }
 
-typedef struct {
-    int64_t at, rows, width; /* at: of the first float; rows of `width` */
-    float *first, *second;
-} span;
-
-static span span_of(const problem *p, int64_t image, int64_t piece) {
-    const int64_t whole = p->inner - p->inner % p->fold, start = smaller(piece * p->piece, whole);
-    const int64_t left = (image * p->pieces + piece) * p->width;
-    span s = {(image * p->inner + start) * p->channels, 0, p->width, p->first + left, p->second + left};
-    if (start < whole)
-        s.rows = smaller(p->piece, whole - start) / p->fold;
-    else
-        s.rows = p->inner - whole, s.width = p->channels;
-    return s;
+static int64_t left_at(const problem *p, int64_t image, int64_t piece) {
+    return (image * p->reading.pieces + piece) * p->reading.width;
 }
 
-/* ---- What a piece does: the tiles of its image come first ---- */
+/* ---- What a piece does ---- */
 
 static void gather_piece(const problem *p, int64_t image, int64_t piece) {
-    const span s = span_of(p, image, piece);
+    const cutting *r = &p->reading;
+    const span s = span_of(r, piece);
+    const int64_t at = (image * p->inner + s.start) * p->channels, left = left_at(p, image, piece);
     if (!p->is_backward) {
-        column_moments(p->x + s.at, s.first, s.second, s.rows, s.width);
+        column_moments(p->x + at, p->first + left, p->second + left, s.rows, s.width);
         return;
     }
-    float *mean = kg_scratch(KG_SCRATCH_ROWS, (size_t)p->width * 4 * sizeof(float) + 64);
-    for (int64_t i = 0; i < p->width; i++) mean[i] = p->mean[image * p->groups + i % p->channels / p->each];
-    column_sums(p->x + s.at, p->grad_out + s.at, mean, s.first, s.second, s.rows, s.width);
+    float *mean = kg_scratch(KG_SCRATCH_ROWS, (size_t)r->width * sizeof(float) + 64);
+    for (int64_t g = 0; g < p->groups; g++)
+        for (int64_t c = g * p->each; c < (g + 1) * p->each; c++) mean[c] = p->mean[image * p->groups + g];
+    repeat(mean, r);
+    column_sums(p->x + at, p->grad_out + at, mean, p->first + left, p->second + left, s.rows, s.width);
 }
 
-static void write_piece(const problem *p, int64_t image, int64_t piece) {
-    const span s = span_of(p, image, piece);
-    float *mean = kg_scratch(KG_SCRATCH_ROWS, (size_t)p->width * 4 * sizeof(float) + 64);
-    float *scale = mean + p->width, *shift = scale + p->width, *slope = shift + p->width;
+/* Pieces of one image one after the other share the tiles: `fresh` says that they are to be filled. */
+static void write_piece(const problem *p, int64_t image, int64_t piece, int fresh) {
+    const cutting *w = &p->writing;
+    const span s = span_of(w, piece);
+    float *mean = kg_scratch(KG_SCRATCH_ROWS, (size_t)w->width * 4 * sizeof(float) + 64);
+    float *scale = mean + w->width, *shift = scale + w->width, *slope = shift + w->width;
     const float *m = p->mean + image * p->groups, *r = p->rstd + image * p->groups;
     const float *sums = p->by_image + image * p->channels, *dots = sums + p->images * p->channels;
-    for (int64_t g = 0; g < p->groups; g++) {
+    for (int64_t g = 0; g < p->groups && fresh; g++) {
         double mean_q = 0.0, mean_qh = 0.0;
         for (int64_t c = g * p->each; c < (g + 1) * p->each && p->is_backward; c++) {
             mean_q += (double)sums[c] * (p->weight ? p->weight[c] : 1.0f);
@@ -89,14 +79,12 @@ static void write_piece(const problem *p, int64_t image, int64_t piece) {
             slope[c] = (float)(-(double)r[g] * r[g] * (mean_qh / n));
         }
     }
-    for (int64_t i = p->channels; i < p->width; i++) {
-        const int64_t c = i - p->channels;
-        mean[i] = mean[c], scale[i] = scale[c], shift[i] = shift[c], slope[i] = slope[c];
-    }
+    if (fresh) repeat(mean, w), repeat(scale, w), repeat(shift, w), repeat(slope, w);
+    const int64_t at = (image * p->inner + s.start) * p->channels;
     if (p->is_backward)
-        column_gradient(p->x + s.at, p->grad_out + s.at, p->out + s.at, mean, scale, slope, shift, s.rows, s.width);
+        column_gradient(p->x + at, p->grad_out + at, p->out + at, mean, scale, slope, shift, s.rows, s.width);
     else
-        column_affine(p->x + s.at, p->out + s.at, mean, scale, shift, s.rows, s.width);
+        column_affine(p->x + at, p->out + at, mean, scale, shift, s.rows, s.width);
 }
 
 /* ---- Merging what an image's pieces left ---- */
@@ -105,14 +93,15 @@ static void write_piece(const problem *p, int64_t image, int64_t piece) {
 static void merge_moments(const problem *p, int64_t image) {
     for (int64_t g = 0; g < p->groups; g++) {
         double count = 0.0, mean = 0.0, squares = 0.0;
-        for (int64_t piece = 0; piece < p->pieces; piece++) {
-            const span s = span_of(p, image, piece);
+        for (int64_t piece = 0; piece < p->reading.pieces; piece++) {
+            const span s = span_of(&p->reading, piece);
+            const float *first = p->first + left_at(p, image, piece), *second = p->second + left_at(p, image, piece);
             const double rows = (double)s.rows;
             for (int64_t f = 0; f < s.width; f += p->channels)
                 for (int64_t i = f + g * p->each; i < f + (g + 1) * p->each; i++) {
-                    const double total = count + rows, share = rows / total, delta = s.first[i] - mean;
+                    const double total = count + rows, share = rows / total, delta = first[i] - mean;
                     mean += delta * share;
-                    squares += s.second[i] + delta * delta * count * share;
+                    squares += second[i] + delta * delta * count * share;
                     count = total;
                 }
         }
@@ -125,9 +114,10 @@ static void merge_moments(const problem *p, int64_t image) {
 static void merge_sums(const problem *p, int64_t image) {
     float *sums = p->by_image + image * p->channels, *dots = sums + p->images * p->channels;
     for (int64_t c = 0; c < p->channels; c++) sums[c] = dots[c] = 0.0f;
-    for (int64_t piece = 0; piece < p->pieces; piece++) {
-        const span s = span_of(p, image, piece);
-        for (int64_t i = 0; i < s.width; i++) sums[i % p->channels] += s.first[i], dots[i % p->channels] += s.second[i];
+    for (int64_t piece = 0; piece < p->reading.pieces; piece++) {
+        const float *first = p->first + left_at(p, image, piece), *second = p->second + left_at(p, image, piece);
+        for (int64_t f = 0; f < span_of(&p->reading, piece).width; f += p->channels)
+            for (int64_t c = 0; c < p->channels; c++) sums[c] += first[f + c], dots[c] += second[f + c];
     }
     for (int64_t c = 0; c < p->channels; c++) dots[c] *= p->rstd[image * p->groups + c / p->each];
 }
@@ -136,19 +126,20 @@ static void merge(const problem *p, int64_t image) { (p->is_backward ? merge_sum
 
 static void gather_task(void *context, int64_t chunk) {
     const problem *p = context;
-    gather_piece(p, chunk / p->pieces, chunk % p->pieces);
+    gather_piece(p, chunk / p->reading.pieces, chunk % p->reading.pieces);
 }
 static void write_task(void *context, int64_t chunk) {
     const problem *p = context;
-    chunk = p->images * p->pieces - 1 - chunk; /* what was read last is still in the caches */
-    write_piece(p, chunk / p->pieces, chunk % p->pieces);
+    chunk = p->images * p->writing.pieces - 1 - chunk; /* what was read last is still in the caches */
+    write_piece(p, chunk / p->writing.pieces, chunk % p->writing.pieces, 1);
 }
 static void image_task(void *context, int64_t chunk) {
     const problem *p = context;
     for (int64_t image = chunk * p->units; image < smaller((chunk + 1) * p->units, p->images); image++) {
-        for (int64_t piece = 0; piece < p->pieces; piece++) gather_piece(p, image, piece);
+        for (int64_t piece = 0; piece < p->reading.pieces; piece++) gather_piece(p, image, piece);
         merge(p, image);
-        for (int64_t piece = p->pieces - 1; piece >= 0; piece--) write_piece(p, image, piece);
+        for (int64_t piece = p->writing.pieces - 1; piece >= 0; piece--)
+            write_piece(p, image, piece, piece == p->writing.pieces - 1);
     }
 }
 
@@ -160,9 +151,9 @@ static void run(problem *p, double ns) {
         kg_parallel(image_task, p, (p->images + p->units - 1) / p->units, us);
         return;
     }
-    kg_parallel(gather_task, p, p->images * p->pieces, us / 2);
+    kg_parallel(gather_task, p, p->images * p->reading.pieces, us / 2);
     for (int64_t image = 0; image < p->images; image++) merge(p, image);
-    kg_parallel(write_task, p, p->images * p->pieces, us / 2);
+    kg_parallel(write_task, p, p->images * p->writing.pieces, us / 2);
 }
 
 /* y = (x - mean) / sqrt(var + eps) weight + bias, statistics of a group. Wu & He 2018, arXiv:1803.08494. Keeps mean,
