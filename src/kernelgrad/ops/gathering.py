@@ -26,8 +26,9 @@ from kernelgrad.core import (
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.joining import cat
 from kernelgrad.core.selecting import Gather as GatherOp
-from kernelgrad.core.selecting import IndexSelect, add_rows as add_rows_here
+from kernelgrad.core.selecting import IndexSelect
 from kernelgrad.core.selecting import Scatter as ScatterOp
+from kernelgrad.core.selecting import add_rows as add_rows_here
 from kernelgrad.core.views import contiguous, expand, narrow, normalize_dim, permute, reshape
 
 __all__ = [

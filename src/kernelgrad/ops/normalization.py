@@ -1,6 +1,6 @@
 """Normalizations: layer, RMS, batch, group and instance norm. Backward keeps x, mean and 1 / sqrt(var + eps).
 
-The functions here check arguments and convert them; core/norms.pyx runs, and calls them for what it does not take itself.
+The functions here check and convert arguments; core/norms.pyx runs, and calls them for what it does not take itself.
 """
 
 import math
