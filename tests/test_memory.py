@@ -106,7 +106,7 @@ def resident_kib():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
 def test_resident_memory_stays_flat():
-    training = steps(mlp, 1200)
+    training = steps(mlp, 10_200)
     for _ in range(200):
         next(training)
     before = resident_kib()
