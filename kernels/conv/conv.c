@@ -66,18 +66,31 @@ static int winograd_pays(const conv_shape *s, int64_t height, int64_t width) {
  * weight[k, c, tap]) */
 static void conv2d_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                            int64_t stop) {
-    const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
-    float *out = arrays[3];
+    const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2], *kept = arrays[3];
+    float *out = arrays[4];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
     if (winograd_fits(&s, s.OH, s.OW))
-        KG_NAME(conv_winograd_forward)(&s, x, weight, bias, out);
+        KG_NAME(conv_winograd_forward)(&s, x, weight, kept, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
     else if (narrow_forward_pays(&s))
         KG_NAME(conv_narrow_forward)(&s, x, weight, bias, out);
     else
         KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
+}
+
+/* Weights as conv2d_forward's method for these sizes takes them, for calls that use the same ones again and again.
+ * Without `kept` only floats[0] is set, to their number: 0 where nothing is worth keeping. */
+static void conv2d_keep_weight(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                               int64_t stop) {
+    const float *weight = arrays[0];
+    float *kept = arrays[1];
+    int64_t *floats = arrays[2];
+    const conv_shape s = shape_of(sizes);
+    (void)scalars, (void)start, (void)stop;
+    floats[0] = winograd_fits(&s, s.OH, s.OW) ? KG_NAME(conv_winograd_kept)(&s) : 0;
+    if (kept && floats[0]) KG_NAME(conv_winograd_keep)(&s, weight, kept);
 }
 
 /* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation -
@@ -144,6 +157,7 @@ static void conv_backward_bias(void *const *arrays, const int64_t *sizes, const 
 }
 
 const kg_entry KG_TABLE(conv)[] = {{"conv2d_forward", conv2d_forward},
+                                   {"conv2d_keep_weight", conv2d_keep_weight},
                                    {"conv2d_backward_data", conv2d_backward_data},
                                    {"conv2d_backward_weight", conv2d_backward_weight},
                                    {"conv_transpose2d_forward", conv_transpose2d_forward},

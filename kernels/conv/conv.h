@@ -112,8 +112,10 @@ void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const
                                float *grad_x);
 
 /* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, groups 1, at least 16 channels in and out. */
-void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                    float *out);
+void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                    const float *bias, float *out);
+int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s); /* floats of the transformed weights, which `keep` writes */
+void KG_NAME(conv_winograd_keep)(const conv_shape *s, const float *weight, float *kept);
 void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x);
 void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);

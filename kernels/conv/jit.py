@@ -5,6 +5,7 @@ def conv2d_forward(
     x,
     weight,
     bias,
+    kept,
     out,
     n,
     h,

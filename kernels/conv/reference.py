@@ -13,7 +13,8 @@ def padded_windows(x, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw):
     return view[:, :, ::sh, ::sw, ::dh, ::dw][:, :, :oh, :ow]
 
 
-def conv2d_forward(x, weight, bias, out, n, h, w, c, k, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw, groups, activation, *_):
+def conv2d_forward(
+    x, weight, bias, kept, out, n, h, w, c, k, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw, groups, activation, *_):
     windows = padded_windows(x, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw)
     for ins, outs in groups_of(c, k, groups):
         out[:, outs] = np.einsum("ncyxij,kcij->nkyx", windows[:, ins], weight[outs], optimize=True)
@@ -21,6 +22,10 @@ def conv2d_forward(x, weight, bias, out, n, h, w, c, k, kh, kw, oh, ow, sh, sw, 
         out += bias[:, None, None]
     if activation == 1:
         np.maximum(out, 0, out=out)
+
+
+def conv2d_keep_weight(weight, kept, floats, *_):
+    floats[0] = 0  # the definition has no other form of the weights
 
 
 def conv2d_backward_data(grad_out, weight, grad_x, n, h, w, c, k, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw, groups, *_):

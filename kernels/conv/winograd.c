@@ -8,8 +8,10 @@
 
 typedef struct {
     winograd_tiles tiles;
-    const float *x, *weight, *bias, *zero;
-    float *y, *u;
+    const float *x, *weight, *kept, *bias, *zero; /* kept: U from an earlier call, or NULL */
+    float *y;
+    const float *u;
+    float *own_u;
     int64_t in, out, in_h, in_w, out_h, out_w, up, left;
     int64_t weight_out, weight_in, rotate, relu; /* strides of an output and an input channel in the weight */
     int64_t block, ldv, ldm, v_point, m_point, u_point;
@@ -73,7 +75,7 @@ static void transform_weights(void *context, int64_t chunk) {
                 winograd_weight(t[3 * q], t[3 * q + 1], t[3 * q + 2], r, 1);
                 UNROLL
                 for (int j = 0; j < 6; j++)
-                    vec_storeu(z->u + (6 * q + j) * z->u_point + (panel * z->in + i) * PANEL + half, r[j]);
+                    vec_storeu(z->own_u + (6 * q + j) * z->u_point + (panel * z->in + i) * PANEL + half, r[j]);
             }
         }
     }
@@ -118,25 +120,47 @@ static int64_t block_tiles(const winograd *z) {
     return ceil_div(z->tiles.tiles, blocks + (blocks & 1));
 }
 
+static int64_t point_floats(int64_t in, int64_t out) { return odd_lines(ceil_div(out, PANEL) * PANEL * in); }
+
+static void make_u(winograd *z) {
+    double channels = (double)z->in * z->out;
+    kg_parallel(transform_weights, z, ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
+}
+
 static void convolve(winograd *z) {
     z->tiles = tiles_of(z->tiles.images, z->out_h, z->out_w);
     if (z->tiles.tiles == 0) return;
     z->block = block_tiles(z);
     z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
     z->v_point = odd_lines(z->block * z->ldv), z->m_point = odd_lines(z->block * z->ldm);
-    z->u_point = odd_lines(ceil_div(z->out, PANEL) * PANEL * z->in);
-    z->u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (36 * z->u_point + 6 * z->in));
-    z->zero = memset(z->u + 36 * z->u_point, 0, sizeof(float) * 6 * z->in);
-    double channels = (double)z->in * z->out;
-    kg_parallel(transform_weights, z, ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
-    kg_parallel(convolve_block, z, ceil_div(z->tiles.tiles, z->block), 72 * channels * z->tiles.tiles / CONV_GFLOPS_US);
+    z->u_point = point_floats(z->in, z->out);
+    int64_t floats = z->kept ? 0 : 36 * z->u_point;
+    z->own_u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (floats + 6 * z->in));
+    z->zero = memset(z->own_u + floats, 0, sizeof(float) * 6 * z->in);
+    if (!z->kept) make_u(z);
+    z->u = z->kept ? z->kept : z->own_u;
+    double flops = 72. * z->in * z->out * z->tiles.tiles;
+    kg_parallel(convolve_block, z, ceil_div(z->tiles.tiles, z->block), flops / CONV_GFLOPS_US);
 }
 
-void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                    float *out) {
+int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s) { return 36 * point_floats(s->C, s->K); }
+
+void KG_NAME(conv_winograd_keep)(const conv_shape *s, const float *weight, float *kept) {
+    make_u(&(winograd){.weight = weight,
+                       .own_u = kept,
+                       .in = s->C,
+                       .out = s->K,
+                       .u_point = point_floats(s->C, s->K),
+                       .weight_out = s->C * 9,
+                       .weight_in = 9});
+}
+
+void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                    const float *bias, float *out) {
     convolve(&(winograd){.tiles.images = s->N,
                          .x = x,
                          .weight = weight,
+                         .kept = kept,
                          .bias = bias,
                          .y = out,
                          .in = s->C,

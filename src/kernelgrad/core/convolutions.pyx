@@ -6,9 +6,11 @@ whether there is a bias. A transposed convolution has those of the convolution w
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport Array, channels_last, contiguous, new_array, new_like, view_of
-from kernelgrad.core.dispatch cimport Kernel, get_kernel
+from kernelgrad.core.array cimport (Array, CPU, FLOAT32, INT64, channels_last, contiguous, new_array, new_like,
+                                    view_of)
+from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
+from kernelgrad.core.kept cimport Kept, kept_of
 
 cdef enum:
     SIZES = 19
@@ -27,6 +29,7 @@ cdef enum:
     BIAS = 18
 
 cdef Kernel forward_kernel = get_kernel("conv2d_forward")
+cdef Kernel keep_kernel = get_kernel("conv2d_keep_weight")
 cdef Kernel data_kernel = get_kernel("conv2d_backward_data")
 cdef Kernel weight_kernel = get_kernel("conv2d_backward_weight")
 cdef Kernel bias_kernel = get_kernel("conv_backward_bias")
@@ -63,10 +66,10 @@ cdef Array images(int64_t n, int64_t channels, int64_t height, int64_t width, Ar
 def convolution(Array x not None, Array weight not None, Array bias, ConvPlan plan not None, int activation, int method):
     """activation(x * weight + bias), x (N, C, H, W). activation: 0 none, 1 relu; method: 0 the quickest, 1 a plain sum."""
     cdef int64_t sizes[SIZES]
-    cdef void *arrays[4]
-    cdef Array out, kept_x, kept_weight, flat_bias = None
+    cdef void *arrays[5]
+    cdef Array out, kept_x, kept_weight, flat_bias = None, form = None
     cdef ConvNode node
-    cdef bint transposed = plan.transposed
+    cdef bint transposed = plan.transposed, recorded
     memcpy(sizes, plan.sizes, sizeof(sizes))
     sizes[ACTIVATION], sizes[METHOD], sizes[BIAS] = activation, method, bias is not None
     kept_x, kept_weight = channels_last(x), contiguous(weight)
@@ -79,10 +82,19 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
     arrays[0] = <void *>kept_x
     arrays[1] = <void *>kept_weight
     arrays[2] = NULL if bias is None else <void *>flat_bias
-    arrays[3] = <void *>out
-    if out.size:
-        (transpose_kernel if transposed else forward_kernel).launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
-    if not (grad_enabled() and (x.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad))):
+    recorded = grad_enabled() and (x.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad))
+    if out.size == 0:
+        pass
+    elif transposed:
+        arrays[3] = <void *>out
+        transpose_kernel.launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
+    else:
+        if not recorded and kept_weight is weight:
+            form = kept_form(weight, sizes)
+        arrays[3] = NULL if form is None else <void *>form
+        arrays[4] = <void *>out
+        forward_kernel.launch(arrays, 5, sizes, SIZES, no_scalars, 0, False)
+    if not recorded:
         return out
     node = ConvNode.__new__(ConvNode)
     memcpy(node.sizes, sizes, sizeof(sizes))
@@ -106,6 +118,39 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
         node.out_version = out.storage.version
     record(node, out)
     return out
+
+
+cdef dict forms = {}         # id of the weight -> Kept
+
+
+cdef Array kept_form(Array weight, int64_t *sizes):
+    """The weight as the forward kernel's method takes it, or None where nothing is kept."""
+    cdef Kept kept
+    cdef Array count
+    cdef kg_kernel *run
+    cdef int64_t one = 1, floats
+    cdef void *arrays[3]
+    if weight.on != CPU or weight.code != FLOAT32:
+        return None
+    kept = kept_of(forms, weight)
+    run = forward_kernel.find(weight.code)
+    if kept is None or run == NULL:
+        return None
+    # Which method it is may change with the size of the images: its number of floats tells the two forms apart.
+    count = new_array(1, &one, INT64, CPU, False)
+    arrays[0] = <void *>weight
+    arrays[1] = NULL
+    arrays[2] = <void *>count
+    keep_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
+    floats = (<int64_t *>count.data)[0]
+    if floats == 0:
+        return None
+    if kept.form is None or kept.kernel != <void *>run or kept.form.size != floats:
+        kept.form = new_array(1, &floats, FLOAT32, CPU, False)
+        kept.kernel = <void *>run
+        arrays[1] = <void *>kept.form
+        keep_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
+    return kept.form
 
 
 cdef class ConvNode(Node):
@@ -167,7 +212,7 @@ cdef class ConvNode(Node):
     cdef Array data_gradient(self, Array g):
         cdef int64_t *s = self.sizes
         cdef int64_t sizes[SIZES]
-        cdef void *arrays[4]
+        cdef void *arrays[5]
         cdef Array out
         memcpy(sizes, s, sizeof(sizes))
         sizes[ACTIVATION] = sizes[BIAS] = 0
@@ -175,10 +220,10 @@ cdef class ConvNode(Node):
         arrays[1] = <void *>self.weight
         if self.transposed:
             out = images(s[N_], s[K_], s[OH], s[OW], g)
-            arrays[2] = NULL
-            arrays[3] = <void *>out
+            arrays[2] = arrays[3] = NULL
+            arrays[4] = <void *>out
             if out.size:
-                forward_kernel.launch(arrays, 4, sizes, SIZES, no_scalars, 0, False)
+                forward_kernel.launch(arrays, 5, sizes, SIZES, no_scalars, 0, False)
         else:
             out = images(s[N_], s[C_], s[H_], s[W_], g)
             arrays[2] = <void *>out

@@ -12,8 +12,7 @@ from kernelgrad.core.batches cimport batch_product
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.gemm cimport (Matrices, check_pair, column_sum, compiled, dot, dot_is_compiled, gemm, sizes_text)
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
-
-import weakref
+from kernelgrad.core.kept cimport Kept, kept_of
 
 cdef Kernel pack_kernel = get_kernel("gemm_pack_b")
 cdef dict activation_backward = {}     # activation of gemm.h -> Kernel, where backward needs the output alone
@@ -81,7 +80,7 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
         gemm(&p, x, w, bias, None, out, activation, 1, 0)
     else:
         if (transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024
-                and w.layout & CONTIGUOUS and not w.storage.exposed):
+                and w.layout & CONTIGUOUS):
             packed = packed_weight(w, p.n, p.k)
         gemm(&p, x, w, bias, packed, out, activation, 1, 0)
     if (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
@@ -253,40 +252,27 @@ def can_fuse(int activation, Array input not None, Array weight not None, Array 
 
 # ---- Packed weights, kept while nobody changes the weight ----
 
-cdef class Packed:
-    cdef object weight       # weak: the packing goes with the weight
-    cdef void *data
-    cdef int64_t version
-    cdef Array panels        # None until the second use at one version
-
-
-cdef dict packings = {}      # id of the weight -> Packed
+cdef dict packings = {}      # id of the weight -> Kept
 
 
 cdef Array packed_weight(Array w, int64_t n, int64_t k):
-    """Panels of w (n, k) for gemm; None at the first use of each version: training changes weights at each step."""
-    cdef Packed kept = <Packed>packings.get(id(w))
+    """Panels of w (n, k) for gemm, or None where none are kept."""
+    cdef Kept kept = kept_of(packings, w)
     cdef int64_t sizes[5]
     cdef int64_t elements
     cdef void *arrays[2]
-    if kept is not None and kept.data == w.data and kept.version == w.storage.version and kept.weight() is w:
-        if kept.panels is None and compiled(w):
-            elements = (n + 31) // 32 * 32 * k
-            kept.panels = new_array(1, &elements, FLOAT32, CPU, False)
-            sizes[0] = (n + 31) // 32
-            sizes[1], sizes[2] = n, k
-            sizes[3], sizes[4] = 1, k
-            arrays[0] = <void *>w
-            arrays[1] = <void *>kept.panels
-            pack_kernel.launch(arrays, 2, sizes, 5, no_scalars, 0, False)
-        return kept.panels if compiled(w) else None
-    key = id(w)
-    kept = Packed.__new__(Packed)
-    kept.weight = weakref.ref(w, lambda _: packings.pop(key, None))
-    kept.data = w.data
-    kept.version = w.storage.version
-    packings[key] = kept
-    return None
+    if kept is None or not compiled(w):
+        return None
+    if kept.form is None:
+        elements = (n + 31) // 32 * 32 * k
+        kept.form = new_array(1, &elements, FLOAT32, CPU, False)
+        sizes[0] = (n + 31) // 32
+        sizes[1], sizes[2] = n, k
+        sizes[3], sizes[4] = 1, k
+        arrays[0] = <void *>w
+        arrays[1] = <void *>kept.form
+        pack_kernel.launch(arrays, 2, sizes, 5, no_scalars, 0, False)
+    return kept.form
 
 
 def kept_packings():

@@ -252,6 +252,7 @@ TABLE = [
     Kernel("nll_loss_backward", "loss", simd=F32, jit=FLOATS, cuda=FLOATS, key=2),
     # ---- conv (ns: what a Numba twin takes, per element of the largest array; the C kernels cut their own work) ----
     Kernel("conv2d_forward", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
+    Kernel("conv2d_keep_weight", "conv", simd=F32, whole=True),
     Kernel("conv2d_backward_data", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
     Kernel("conv2d_backward_weight", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
     Kernel("conv_transpose2d_forward", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
