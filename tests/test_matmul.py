@@ -23,7 +23,10 @@ def normal(*shape, dtype=np.float32):
 
 
 @pytest.mark.parametrize("level", core.available_levels())
-@pytest.mark.parametrize(("m", "k", "n"), [(40, 784, 70), (5, 64, 1), (33, 100, 600), (7, 900, 33)])
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(40, 784, 70), (5, 64, 1), (33, 100, 600), (7, 900, 33), (50, 450, 310), (150, 900, 5), (90, 1000, 1)],
+)
 def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
     x, weight, bias = normal(m, k), normal(n, k), normal(n)
     with use_backend(f"simd:{level}"):
@@ -34,16 +37,36 @@ def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
         assert (linear(x[:3], weight, bias).numpy() == batch[:3]).all()
 
 
+@pytest.mark.parametrize(("m", "k", "n"), [(40, 450, 310), (5, 450, 310), (150, 900, 5), (1100, 90, 1), (70, 1000, 1)])
+def test_bits_do_not_depend_on_layout_or_level(m, k, n):
+    a, b = normal(m, k), normal(k, n)
+    results = []
+    for level in core.available_levels():
+        if level == "generic":  # which has no fma
+            continue
+        with use_backend(f"simd:{level}"):
+            for left in (a, a.t().contiguous().t()):
+                for right in (b, b.t().contiguous().t()):
+                    results.append(matmul(left, right).numpy())
+            if n == 1:
+                results.append(matmul(a, b[:, 0]).numpy()[:, None])
+    for other in results[1:]:
+        assert (other == results[0]).all()
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_bits_do_not_depend_on_threads(threads):
-    a, b = normal(300, 500), normal(500, 400)
+    products = [(300, 500, 400), (9, 900, 700), (3000, 300, 1), (3000, 300, 4), (4, 3000, 300)]
+    pairs = [(normal(m, k), normal(k, n)) for m, k, n in products]
+    pairs += [(a.t().contiguous().t(), b.t().contiguous().t()) for a, b in pairs]
     before = kg.get_num_threads()
     try:
         kg.set_num_threads(1)
-        alone = matmul(a, b).numpy()
+        alone = [matmul(a, b).numpy() for a, b in pairs]
         kg.set_num_threads(threads)
-        for _ in range(5):
-            assert (matmul(a, b).numpy() == alone).all()
+        for _ in range(3):
+            for (a, b), expected in zip(pairs, alone):
+                assert (matmul(a, b).numpy() == expected).all()
     finally:
         kg.set_num_threads(before)
 

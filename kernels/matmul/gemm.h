@@ -13,8 +13,9 @@
  * Kernel `gemm_pack_b`: arrays (b, out), sizes (panels, n, k, b_row, b_col), panels = ceil(n / 32). It writes panels of
  * 32 columns, out[panels][k][32], with zeros for the columns that are missing: panels * 32 * k elements.
  *
- * Promises: an element of C is the same sequence of roundings whatever m, n, its place, the strides, the batch, the
- * number of threads, with or without packing; and the same on every instruction set that has fma.
+ * Promises: an element of C is the same sequence of roundings whatever m, n (but for n = 1, see gemv.h), its place, the
+ * strides, the batch, the number of threads, with or without packing; and the same on every instruction set that has
+ * fma.
  */
 #ifndef KG_GEMM_H
 #define KG_GEMM_H
@@ -30,7 +31,6 @@ typedef struct { /* one product; real is float or double */
     int64_t a_row, a_col, b_row, b_col, c_row;
     double alpha, beta;
     int activation;
-    int bias_is_scalar; /* one value for all of C */
 } gemm_args;
 
 #endif

@@ -4,7 +4,7 @@
  * Bits. p is cut into blocks of at most KC, by k alone. In each, an element starts at zero and takes one fma per p, in
  * order; the blocks are then added to C in order. Tile shapes, packing and threads only decide which elements are
  * computed together, so they cannot change a bit; KC can, and is the same everywhere. p is never split between threads
- * or lanes.
+ * or lanes; but for a single column of B, where each element sums in 16 lanes (gemv.h).
  *
  * Speed. B is used in panels of 32 columns: in place where it is row-major, small and free of 4096-byte strides,
  * otherwise packed. A register tile multiplies a strip of rows of A, which stays in L1, with a panel that streams from
@@ -103,7 +103,7 @@ static void multiply_chunk(void *context, int64_t chunk) {
 
 static struct epilogue epilogue_of(const gemm_args *g, int first, int last) {
     struct epilogue e = {.alpha = (real)g->alpha, .beta = first ? (real)g->beta : 1};
-    if (last) e.bias = g->bias, e.bias_step = !g->bias_is_scalar, e.activation = g->activation;
+    if (last) e.bias = g->bias, e.bias_step = 1, e.activation = g->activation;
     e.add = e.beta == 1;
     e.plain = g->alpha == 1 && (e.beta == 0 || e.beta == 1) && !e.bias;
     return e;
@@ -152,9 +152,35 @@ static void multiply(const gemm_args *g) {
     }
 }
 
-/* ---- A row times a row-major B larger than the cache: p outside, so that B is read as it lies ---- */
+/* ---- Few rows times a row-major B larger than the cache: p outside, so that B is read as it lies ---- */
 
-#define STREAM_COLUMNS 4096 /* accumulators of a row stay in L1, and each row of B is read for a page at a time */
+#define STREAM_ROWS 56
+#define STREAM_FLOATS 8192 /* accumulators of all rows stay in L1 */
+#define STREAM_PAD 32
+
+/* acc[i][j] += a[i, p .. p+3] B[p .. p+3, j], accumulators `width` apart. */
+#define STREAM(ROWS)                                                                                                 \
+    static inline void stream_##ROWS##_rows(const real *a, int64_t a_row, int64_t a_col, const real *b, int64_t ldb, \
+                                            int64_t n, real *acc, int64_t width) {                                   \
+        real_vec x[ROWS][4];                                                                                         \
+        UNROLL                                                                                                       \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                                        \
+        for (int q = 0; q < 4; q++) x[i][q] = real_set(a[i * a_row + q * a_col]);                                    \
+        for (int64_t j = 0; j < n; j += LANES) {                                                                     \
+            const real_vec b0 = real_load(b + j, n - j), b1 = real_load(b + ldb + j, n - j);                         \
+            const real_vec b2 = real_load(b + 2 * ldb + j, n - j), b3 = real_load(b + 3 * ldb + j, n - j);           \
+            UNROLL                                                                                                   \
+            for (int i = 0; i < ROWS; i++) {                                                                         \
+                real_vec v = real_fma(x[i][0], b0, real_loadu(acc + i * width + j));                                 \
+                v = real_fma(x[i][2], b2, real_fma(x[i][1], b1, v));                                                 \
+                real_storeu(acc + i * width + j, real_fma(x[i][3], b3, v));                                          \
+            }                                                                                                        \
+        }                                                                                                            \
+    }
+STREAM(1)
+STREAM(2)
+STREAM(3)
+STREAM(4)
 
 struct stream {
     const gemm_args *g;
@@ -165,34 +191,47 @@ struct stream {
 static void stream_chunk(void *context, int64_t chunk) {
     const struct stream *t = context;
     const gemm_args *g = t->g;
-    real acc[STREAM_COLUMNS];
-    int64_t first = chunk * t->columns, n = at_most(g->n - first, t->columns), p = 0, ld = g->b_row;
-    for (int64_t i = 0; i < g->m; i++) {
-        const real *a = (const real *)g->a + i * g->a_row + t->p0 * g->a_col;
-        const real *b = (const real *)g->b + t->p0 * ld + first;
-        memset(acc, 0, (size_t)at_most(n + LANES, STREAM_COLUMNS) * sizeof *acc);
-        for (p = 0; p + 4 <= t->kc; p += 4, a += 4 * g->a_col, b += 4 * ld) {
-            const real_vec x0 = real_set(a[0]), x1 = real_set(a[g->a_col]), x2 = real_set(a[2 * g->a_col]);
-            const real_vec x3 = real_set(a[3 * g->a_col]);
-            for (int64_t j = 0; j < n; j += LANES) {
-                real_vec v = real_fma(x0, real_load(b + j, n - j), real_loadu(acc + j));
-                v = real_fma(x1, real_load(b + ld + j, n - j), v);
-                v = real_fma(x2, real_load(b + 2 * ld + j, n - j), v);
-                real_storeu(acc + j, real_fma(x3, real_load(b + 3 * ld + j, n - j), v));
-            }
+    _Alignas(64) real space[STREAM_FLOATS + STREAM_ROWS * STREAM_PAD + 4096 / sizeof(real)];
+    const int64_t first = chunk * t->columns, n = at_most(g->n - first, t->columns), ld = g->b_row;
+    const int64_t width = ceil_div(n, LANES) * LANES + STREAM_PAD, a_row = g->a_row, a_col = g->a_col;
+    const real *a = (const real *)g->a + t->p0 * a_col, *b = (const real *)g->b + t->p0 * ld + first;
+    /* Half a page away from B: a load seems to depend on a store not long ago with the same last 12 bits of address. */
+    real *sums = space + ((((uintptr_t)b + 2048 - (uintptr_t)space) & 4095) / sizeof(real));
+    int64_t p = 0;
+    memset(sums, 0, (size_t)(width * g->m) * sizeof *sums);
+    for (; p + 4 <= t->kc; p += 4, a += 4 * a_col, b += 4 * ld) {
+        int64_t i = 0;
+        for (; i + 4 <= g->m; i += 4) stream_4_rows(a + i * a_row, a_row, a_col, b, ld, n, sums + i * width, width);
+        const real *rest = a + i * a_row;
+        real *sum = sums + i * width;
+        switch (g->m - i) {
+        case 3:
+            stream_3_rows(rest, a_row, a_col, b, ld, n, sum, width);
+            break;
+        case 2:
+            stream_2_rows(rest, a_row, a_col, b, ld, n, sum, width);
+            break;
+        case 1:
+            stream_1_rows(rest, a_row, a_col, b, ld, n, sum, width);
         }
-        for (; p < t->kc; p++, a += g->a_col, b += ld)
-            for (int64_t j = 0; j < n; j += LANES)
-                real_storeu(acc + j, real_fma(real_set(a[0]), real_load(b + j, n - j), real_loadu(acc + j)));
-        finish(&t->epilogue, acc, 0, 1, first, (real *)g->c + i * g->c_row + first, 0, n);
     }
+    for (; p < t->kc; p++, a += a_col, b += ld)
+        for (int64_t i = 0; i < g->m; i++)
+            for (int64_t j = 0; j < n; j += LANES) {
+                real *at = sums + i * width + j;
+                real_storeu(at, real_fma(real_set(a[i * a_row]), real_load(b + j, n - j), real_loadu(at)));
+            }
+    finish(&t->epilogue, sums, width, g->m, first, (real *)g->c + first, g->c_row, n);
 }
+
+/* Elements of B: below that tiles are faster, which read B in place from L2. */
+static inline int64_t stream_from(int64_t m) { return m == 1 ? 262144 : m <= 3 ? 32768 : 131072; }
 
 static void multiply_stream(const gemm_args *g) {
     const int64_t kc = block_rows(g->k), blocks = ceil_div(g->k, kc);
-    struct stream t = {.g = g, .columns = STREAM_COLUMNS};
-    if (kg_threads() > 1) t.columns = at_most(STREAM_COLUMNS, ceil_div(ceil_div(g->n, 4 * kg_threads()), 256) * 256);
-    double us = (double)g->n * (double)kc * (double)g->m * sizeof(real) / 20e3;
+    struct stream t = {.g = g, .columns = STREAM_FLOATS / g->m / 64 * 64};
+    if (kg_threads() > 1) t.columns = at_most(t.columns, ceil_div(ceil_div(g->n, 4 * kg_threads()), 64) * 64);
+    double us = (double)g->n * (double)kc * (double)(g->m + 2) / (RATE * 1e3);
     for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
         t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
         t.kc = at_most(g->k - t.p0, kc);
@@ -200,68 +239,28 @@ static void multiply_stream(const gemm_args *g) {
     }
 }
 
-/* ---- A row times a transposed B: each block of B is turned in registers and used at once, not packed ---- */
+static void product(gemm_args g);
 
-#define LINE 16 /* a cache line of float32, used up while it is there */
+#include "matmul/gemv.h"
 
-static void turn_chunk(void *context, int64_t chunk) {
-    const struct block *t = context;
-    const gemm_args *g = t->g;
-    real turned[LINE * PANEL];
-    for (int64_t j = part(t->panels, t->column_chunks, chunk); j < part(t->panels, t->column_chunks, chunk + 1); j++) {
-        real acc[PANEL] = {0};
-        const real *a = (const real *)g->a + t->p0 * g->a_col;
-        const real *b = (const real *)g->b + t->p0 + j * PANEL * g->b_col;
-        int64_t columns = at_most(g->n - j * PANEL, PANEL);
-        for (int64_t p = 0; p < t->kc; p += LINE, a += LINE * g->a_col) {
-            int64_t count = at_most(t->kc - p, LINE);
-            for (int64_t r = 0; r < columns; r += REAL_BLOCK)
-                for (int64_t q = 0; q < count; q += REAL_BLOCK)
-                    real_transpose(b + r * g->b_col + p + q, g->b_col, columns - r, count - q, turned + q * PANEL + r,
-                                   PANEL);
-            UNROLL
-            for (int64_t r = 0; r < PANEL; r += 2 * LANES) { /* of columns that are missing nothing is stored */
-                real_vec v = real_loadu(acc + r), w = real_loadu(acc + r + LANES);
-                for (int64_t q = 0; q < count; q++) {
-                    const real_vec x = real_set(a[q * g->a_col]);
-                    v = real_fma(x, real_loadu(turned + q * PANEL + r), v);
-                    w = real_fma(x, real_loadu(turned + q * PANEL + r + LANES), w);
-                }
-                real_storeu(acc + r, v), real_storeu(acc + r + LANES, w);
-            }
-        }
-        finish(&t->epilogue, acc, PANEL, 1, j * PANEL, (real *)g->c + j * PANEL, g->c_row, columns);
-    }
-}
-
-static void multiply_turned(const gemm_args *g) {
-    struct block t = {.g = g, .panels = ceil_div(g->n, PANEL)};
-    const int64_t kc = block_rows(g->k), blocks = g->k > KC ? ceil_div(g->k, kc) : 1;
-    double us =
-        (double)g->n * (double)kc * 1e-4 * sizeof(real) / sizeof(float); /* 0.1 ns for each element that is turned */
-    t.column_chunks = at_most((int64_t)(us / 5) + 1, t.panels);
-    for (int64_t block = 0; block < blocks; block++, t.p0 += kc) {
-        t.epilogue = epilogue_of(g, block == 0, block == blocks - 1);
-        t.kc = at_most(g->k - t.p0, kc);
-        kg_parallel(turn_chunk, &t, t.column_chunks, us);
-    }
-}
+#include "matmul/gemm_turn.h"
 
 /* ---- One product ---- */
 
 static void product(gemm_args g) {
     if (g.m == 0 || g.n == 0) return;
-    if (g.n == 1 && g.m > 1 && g.c_row == 1 && !g.packed_b) { /* a column: C' = B' A' is a row, of the same products */
-        gemm_args row = g;
-        row.m = 1, row.n = g.m, row.a = g.b, row.a_row = g.b_col, row.a_col = g.b_row;
-        row.b = g.a, row.b_row = g.a_col, row.b_col = g.a_row, row.c_row = g.m;
-        row.bias_is_scalar = 1;
-        g = row;
-    }
-    if (g.m <= 2 && g.b_col == 1 && !g.packed_b && g.n >= 512 && g.n * g.k > 262144)
+    const int few_columns = g.n <= TURN_ROWS && g.m >= 2 * PANEL && g.k >= 8 && g.beta == 0 && !g.packed_b;
+    if (g.n == 1)
+        multiply_column(&g);
+    else if (g.m <= STREAM_ROWS && g.b_col == 1 && !g.packed_b && g.n >= 64 && g.n * g.k > stream_from(g.m))
         multiply_stream(&g);
-    else if (g.m == 1 && g.b_row == 1 && g.b_col != 1 && !g.packed_b)
-        multiply_turned(&g);
+    else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && g.n >= PANEL / 2 && !g.packed_b)
+        multiply_turned(&g, 0);
+    else if (few_columns && g.a_col == 1) {
+        const gemm_args other = mirrored(&g);
+        multiply_turned(&other, 1);
+    } else if (few_columns && g.a_row == 1 && (g.k <= KC || (!g.bias && g.alpha == 1)))
+        multiply_few_columns(&g);
     else
         multiply(&g);
 }

@@ -17,6 +17,13 @@ typedef vec_f32 real_vec;
 #define REAL_BLOCK TRANSPOSE_BLOCK
 #define real_transpose transpose_part
 
+VEC_INLINE float real_fold(vec_f32 v) { /* lanes 8, 4, 2, 1 apart */
+    if (VEC_LANES == 16) v = vec_add(v, vec_down(v, 8));
+    if (VEC_LANES >= 8) v = vec_add(v, vec_down(v, 4));
+    v = vec_add(v, vec_down(v, 2));
+    return vec_lane0(vec_add(v, vec_down(v, 1)));
+}
+
 VEC_INLINE real_vec real_activation(real_vec x, int activation) {
     switch (activation) {
     case GEMM_RELU:

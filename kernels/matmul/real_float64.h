@@ -25,6 +25,13 @@ VEC_INLINE void real_store(double *p, real_vec v, int64_t n) {
     real_storeu(part, v);
     for (int64_t i = 0; i < n && i < REAL_LANES; i++) p[i] = part[i];
 }
+VEC_INLINE double real_fold(real_vec v) { /* lanes 4, 2, 1 apart */
+    double lanes[REAL_LANES];
+    real_storeu(lanes, v);
+    for (int apart = REAL_LANES / 2; apart > 0; apart /= 2)
+        for (int i = 0; i < apart; i++) lanes[i] += lanes[i + apart];
+    return lanes[0];
+}
 
 #define REAL_BLOCK 4
 static void real_transpose(const double *in, int64_t ld, int64_t rows, int64_t columns, double *out, int64_t to) {

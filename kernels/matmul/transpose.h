@@ -7,35 +7,43 @@
 #if defined KG_ISA_avx512
 #define TRANSPOSE_BLOCK 16
 
-/* Pairs of rows, then fours within each quarter of a register, then the quarters. Whole rows are loaded at once: where
- * `ld` is a power of two they all fall into one set of the cache, and would not stay for a second look. */
+/* Rows r and r + 4 side by side, by half a register each: the load does what would be a fourth of the shuffles. Then
+ * pairs of rows, fours, and the quarters of two fours. Both halves of a row are loaded together: where `ld` is a power
+ * of two all rows fall into one set of the cache, and would not stay for a second look. */
+VEC_INLINE __m512 transpose_pair(const float *low, const float *high) {
+    return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd((const double *)low)),
+                                               _mm256_loadu_pd((const double *)high), 1));
+}
 VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t to) {
-    __m512 x[16], y[16];
+    __m512 x[2][8], y[8];
     UNROLL
-    for (int r = 0; r < 16; r++) x[r] = _mm512_loadu_ps(in + r * ld);
-    UNROLL
-    for (int r = 0; r < 16; r += 2) {
-        y[r] = _mm512_unpacklo_ps(x[r], x[r + 1]);
-        y[r + 1] = _mm512_unpackhi_ps(x[r], x[r + 1]);
+    for (int r = 0; r < 8; r++) { /* rows 0 .. 3 with 4 .. 7, then 8 .. 11 with 12 .. 15 */
+        const float *low = in + (r < 4 ? r : r + 4) * ld, *high = low + 4 * ld;
+        x[0][r] = transpose_pair(low, high), x[1][r] = transpose_pair(low + 8, high + 8);
     }
     UNROLL
-    for (int r = 0; r < 16; r += 4) { /* x[r + c]: rows r .. r+3 of column c of each quarter */
-        __m512d low = _mm512_castps_pd(y[r]), high = _mm512_castps_pd(y[r + 1]);
-        __m512d low2 = _mm512_castps_pd(y[r + 2]), high2 = _mm512_castps_pd(y[r + 3]);
-        x[r] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
-        x[r + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
-        x[r + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
-        x[r + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
-    }
-    UNROLL
-    for (int c = 0; c < 4; c++) { /* 0x88 takes the even quarters of both, 0xdd the odd ones */
-        __m512 even = _mm512_shuffle_f32x4(x[c], x[c + 4], 0x88),
-               even2 = _mm512_shuffle_f32x4(x[c + 8], x[c + 12], 0x88);
-        __m512 odd = _mm512_shuffle_f32x4(x[c], x[c + 4], 0xdd), odd2 = _mm512_shuffle_f32x4(x[c + 8], x[c + 12], 0xdd);
-        _mm512_storeu_ps(out + c * to, _mm512_shuffle_f32x4(even, even2, 0x88));
-        _mm512_storeu_ps(out + (c + 4) * to, _mm512_shuffle_f32x4(odd, odd2, 0x88));
-        _mm512_storeu_ps(out + (c + 8) * to, _mm512_shuffle_f32x4(even, even2, 0xdd));
-        _mm512_storeu_ps(out + (c + 12) * to, _mm512_shuffle_f32x4(odd, odd2, 0xdd));
+    for (int half = 0; half < 2; half++, out += 8 * to) {
+        __m512 *h = x[half];
+        UNROLL
+        for (int r = 0; r < 8; r += 2) {
+            y[r] = _mm512_unpacklo_ps(h[r], h[r + 1]);
+            y[r + 1] = _mm512_unpackhi_ps(h[r], h[r + 1]);
+        }
+        UNROLL
+        for (int r = 0; r < 8;
+             r += 4) { /* h[r + c]: quarters are columns c and c + 4 of four rows, then of four more */
+            __m512d low = _mm512_castps_pd(y[r]), high = _mm512_castps_pd(y[r + 1]);
+            __m512d low2 = _mm512_castps_pd(y[r + 2]), high2 = _mm512_castps_pd(y[r + 3]);
+            h[r] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
+            h[r + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
+            h[r + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
+            h[r + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++) { /* 0x88 takes the even quarters of both, 0xdd the odd ones */
+            _mm512_storeu_ps(out + c * to, _mm512_shuffle_f32x4(h[c], h[c + 4], 0x88));
+            _mm512_storeu_ps(out + (c + 4) * to, _mm512_shuffle_f32x4(h[c], h[c + 4], 0xdd));
+        }
     }
 }
 

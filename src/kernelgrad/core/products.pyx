@@ -79,7 +79,7 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
     elif (x.wants_grad or w.wants_grad or bias_wants) and grad_enabled():
         gemm(&p, x, w, bias, None, out, activation, 1, 0)
     else:
-        if (transposed and x.code == FLOAT32 and x.on == CPU and p.n * p.k >= 4096 and p.m <= 1024
+        if (transposed and x.code == FLOAT32 and x.on == CPU and p.n > 1 and p.n * p.k >= 4096 and p.m <= 1024
                 and w.layout & CONTIGUOUS):
             packed = packed_weight(w, p.n, p.k)
         gemm(&p, x, w, bias, packed, out, activation, 1, 0)
@@ -311,8 +311,8 @@ def matmul(input, other):
     Returns
     -------
     A new contiguous Tensor. Backward keeps `input` if `other` wants a gradient, and the other way round. In float32 an
-    element has the same bits whatever the batch, the number of threads and the instruction set (but for "generic"); the
-    product of two vectors, which sums in lanes, has bits of its own.
+    element has the same bits whatever the batch, the number of threads and the instruction set (but for "generic"); products
+    with a single column and the product of two vectors sum in lanes, and have bits of their own.
 
     Raises
     ------

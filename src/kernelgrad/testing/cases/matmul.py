@@ -10,7 +10,7 @@ from kernelgrad.testing.case import OpCase
 
 # tiles of 14, 6 and 4 rows, 16, 8 and 4 lanes, panels of 32 columns, blocks of 384
 THIN = [(1, 1, 1), (1, 7, 33), (2, 40, 128), (3, 385, 30), (17, 5, 1), (5, 0, 3), (0, 4, 3), (4, 3, 0), (33, 64, 10)]
-SHAPES = [*THIN, (13, 17, 19), (14, 32, 32), (15, 16, 31), (37, 300, 15), (65, 33, 64)]
+SHAPES = [*THIN, (13, 17, 19), (14, 32, 32), (15, 16, 31), (37, 300, 15), (65, 33, 64), (70, 390, 3), (5, 400, 350)]
 KERNELS = ("gemm",)
 
 
@@ -103,7 +103,7 @@ CASES = [
         "matmul_transposed",
         transposed_product,
         make=each("km", "nk"),
-        shapes=[(7, 9, 5), (64, 13, 65), (390, 3, 20), (1, 5, 1)],
+        shapes=[(7, 9, 5), (64, 13, 65), (390, 3, 20), (1, 5, 1), (70, 20, 5), (70, 390, 1)],
         grad=(0, 1),
         kernels=KERNELS,
     ),
