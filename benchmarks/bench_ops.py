@@ -41,11 +41,16 @@ def cost(case, shape, training):
     largest = max(
         (a for a in arguments_of(case, shape) if isinstance(a, np.ndarray)), key=lambda a: a.nbytes, default=None
     )
+    if largest is None:
+        return Cost()
+    if case.touched is not None:
+        touched = case.touched(shape) + (largest.size if training else 0)  # the gradient is written whole
+        return Cost(None, 4 * touched, touched)
     passes = 3 if training else 1  # backward reads, computes and writes about as much again for each side
     return Cost(
         None if case.flops is None else passes * case.flops(shape),
-        None if largest is None else passes * case.arrays_moved * largest.nbytes,
-        None if largest is None else passes * largest.size,
+        passes * case.arrays_moved * largest.nbytes,
+        passes * largest.size,
     )
 
 

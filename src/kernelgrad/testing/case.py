@@ -24,6 +24,7 @@ class OpCase:
     grad : positions of the arguments that get gradients; () for ops without
     kernels : names in the dispatch table whose twins this case exercises
     bench : shapes for the benchmark; `arrays_moved` and `flops(shape)` give its GB/s and GF/s
+    touched : of shape, how many numbers forward reads and writes, for ops that look at a part of their largest array
     bench_kwargs : keyword arguments there; None: the first of `kwargs`
     errors : (function without arguments, exception type, regular expression of its message)
     tolerance : factor on the dtype's tolerance, for ops that amplify rounding
@@ -42,6 +43,7 @@ class OpCase:
     bench_kwargs: dict[str, Any] | None = None
     arrays_moved: int = 2
     flops: Callable | None = None
+    touched: Callable | None = None
     errors: list = field(default_factory=list)
     tolerance: float = 1.0
     dtypes: tuple[str, ...] = ("float32", "float64")

@@ -28,6 +28,7 @@ CASES = [
         grad=(1,),
         kernels=KERNELS,
         bench=[(50000, 128, 8192)],
+        touched=lambda s: 2 * s[1] * s[2],
         errors=[
             (lambda: ops.embedding(kg.tensor([4]), kg.ones(4, 2)), IndexError, "index 4 is out of bounds"),
             (lambda: ops.embedding(kg.tensor([-1]), kg.ones(4, 2)), IndexError, "index -1 is out of bounds"),

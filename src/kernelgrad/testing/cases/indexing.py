@@ -70,6 +70,7 @@ CASES = [
         shapes=SHAPES,
         make=_with_index(lambda s: (9,)),
         bench=[(4096, 256)],
+        touched=lambda s: 2 * 9 * s[1],
         kernels=("embedding_forward", "add_rows_forward"),
         errors=[
             _raises(lambda: ops.index_select(kg.ones(3), 0, _index([3])), IndexError, "index 3 is out of bounds"),

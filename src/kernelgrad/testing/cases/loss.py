@@ -86,6 +86,7 @@ def _class_case(name, op, kernel, ignored=False, kwargs=REDUCTIONS, torch=None, 
         kwargs=kwargs,
         kernels=(f"{kernel}_forward", f"{kernel}_backward"),
         bench=[(128, 10), (512, 32000)],
+        touched=(lambda s: 4 * s[0]) if kernel == "nll_loss" else None,  # a logit, a target of two words, a result
         errors=list(errors),
         tolerance=2,
     )
