@@ -23,7 +23,7 @@ typedef struct {
         kernel_w; /* strides in the weight, of an output and an input channel */
     int64_t k, row, pixels, block, blocks, panels, ranges, relu;
     int64_t parts, pieces, pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
-    int in_place, dense, edges, upright;   /* A is the source as it stands; outputs are all of `out`, in order */
+    int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
 
 /* packed[group][panel][k][PANEL], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input channels. */

@@ -3,13 +3,17 @@
  * with U to M[36][tiles][out], transform to the output. The block's V, M and, if it can be, U together fill the L2
  * cache; sizes of blocks depend on shapes alone. See winograd.h. */
 #include "conv/winograd.h"
+#include "matmul/transpose.h"
 
 #define L2_BYTES (900 << 10)
+#define FEW_TILES 56 /* up to these, and from so many pairs of channels on, U is not kept */
+#define FEW_CHANNELS 16384
+#define INPUTS 64 /* their U of one panel is a third of L2 */
 
 typedef struct {
     winograd_tiles tiles;
     const float *x, *weight, *kept, *bias, *zero; /* kept: U from an earlier call, or NULL */
-    float *y;
+    float *y, *v, *m;
     const float *u;
     float *own_u;
     int64_t in, out, in_h, in_w, out_h, out_w, up, left;
@@ -46,47 +50,70 @@ static void transform_output(float *to, int64_t rows, int64_t columns, int64_t r
     }
 }
 
-/* U[36][out / PANEL][in][PANEL], zeros beyond `out`. Chunk: one panel and 16 input channels. */
-static void transform_weights(void *context, int64_t chunk) {
-    const winograd *z = context;
-    int64_t parts = ceil_div(z->in, 16), panel = chunk / parts, first = chunk % parts * 16;
-    int64_t end = least(first + 16, z->in);
-    for (int64_t half = 0; half < PANEL; half += VEC_LANES) {
-        int64_t o = panel * PANEL + half, lanes = least(VEC_LANES, z->out - o), step = z->rotate ? -1 : 1;
-        const float *w = z->weight + o * z->weight_out + first * z->weight_in;
-        int64_t next_lane = z->weight_out, next_input = z->weight_in;
-        float rows[VEC_LANES][16 * 9], g[9][VEC_LANES];
-        if (next_input == 9) { /* each lane's weights lie together, but lanes far apart: bring them into L1 */
-            for (int64_t lane = 0; lane < lanes; lane++)
-                memcpy(rows[lane], w + lane * next_lane, sizeof(float) * 9 * (end - first));
-            w = rows[0], next_lane = 16 * 9;
-        }
-        if (lanes < VEC_LANES) memset(g, 0, sizeof g);
-        for (int64_t i = first; i < end; i++, w += next_input) {
+#define LANES TRANSPOSE_BLOCK /* output channels whose weights are transformed side by side */
+
+/* taps[(i, tap)][lane] of inputs first .. first+count-1, at most 16, and of outputs o .. o+LANES-1. */
+static void load_taps(const winograd *z, int64_t o, int64_t first, int64_t count, float *taps) {
+    int64_t lanes = least(LANES, z->out - o);
+    const float *w = z->weight + o * z->weight_out + first * z->weight_in;
+    if (z->weight_in == 9) {
+        for (int64_t i = 0; i < 9 * count; i += LANES)
+            transpose_part(w + i, z->weight_out, lanes, 9 * count - i, taps + i * LANES, LANES);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++, w += z->weight_in) { /* the 9 taps of the lanes lie side by side */
+        float turned[16 * LANES];
+        const int last = first + i == z->in - 1; /* whole rows of it would end beyond the weights */
+        for (int64_t tap = 0; tap < 9; tap += LANES)
+            transpose_part(w + tap, 9, lanes, last ? 9 - tap : most(9 - tap, LANES == 16 ? LANES : 0),
+                           turned + tap * LANES, LANES);
+        memcpy(taps + i * 9 * LANES, turned, sizeof(float) * 9 * LANES);
+    }
+}
+
+/* u[36][count][PANEL] = G g G' for some lanes, points `point` apart. */
+static void transform_taps(const float *taps, int64_t count, int rotate, float *u, int64_t point) {
+    int64_t tap0 = rotate ? 8 : 0, step = rotate ? -LANES : LANES;
+    for (int64_t i = 0; i < count; i++, u += PANEL)
+        for (int64_t lane = 0; lane < LANES; lane += VEC_LANES) {
             vec_f32 t[18], r[6];
-            const float *from = w + (z->rotate ? 8 : 0);
-            for (int64_t lane = 0; lane < lanes; lane++, from += next_lane) UNROLL
-            for (int tap = 0; tap < 9; tap++) g[tap][lane] = from[tap * step];
+            const float *g = taps + (i * 9 + tap0) * LANES + lane;
             UNROLL
             for (int j = 0; j < 3; j++)
-                winograd_weight(vec_loadu(g[j]), vec_loadu(g[3 + j]), vec_loadu(g[6 + j]), t + j, 3);
+                winograd_weight(vec_loadu(g + j * step), vec_loadu(g + (3 + j) * step), vec_loadu(g + (6 + j) * step),
+                                t + j, 3);
             UNROLL
             for (int q = 0; q < 6; q++) {
                 winograd_weight(t[3 * q], t[3 * q + 1], t[3 * q + 2], r, 1);
                 UNROLL
-                for (int j = 0; j < 6; j++)
-                    vec_storeu(z->own_u + (6 * q + j) * z->u_point + (panel * z->in + i) * PANEL + half, r[j]);
+                for (int j = 0; j < 6; j++) vec_storeu(u + (6 * q + j) * point + lane, r[j]);
             }
         }
-    }
 }
 
-/* Chunk: a block of tiles. */
-static void convolve_block(void *context, int64_t chunk) {
+/* Of one panel and inputs first .. end-1. */
+static void transform_panel(const winograd *z, int64_t panel, int64_t first, int64_t end, float *u, int64_t point) {
+    float taps[16 * 9 * LANES + 16 * LANES];
+    for (int64_t i = first; i < end; i += 16)
+        for (int64_t half = 0; half < PANEL; half += LANES) {
+            int64_t count = least(16, end - i), o = panel * PANEL + half;
+            if (o < z->out)
+                load_taps(z, o, i, count, taps);
+            else
+                memset(taps, 0, sizeof(float) * count * 9 * LANES);
+            transform_taps(taps, count, z->rotate, u + (i - first) * PANEL + half, point);
+        }
+}
+
+/* U[36][out / PANEL][in][PANEL], zeros beyond `out`. Chunk: one panel and 16 input channels. */
+static void transform_weights(void *context, int64_t chunk) {
     const winograd *z = context;
-    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first), row = z->out_w * z->out;
-    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * 36 * (z->v_point + z->m_point)), *m = v + 36 * z->v_point;
-    const conv_epilogue plain = {0};
+    int64_t parts = ceil_div(z->in, 16), panel = chunk / parts, first = chunk % parts * 16;
+    transform_panel(z, panel, first, least(first + 16, z->in), z->own_u + (panel * z->in + first) * PANEL, z->u_point);
+}
+
+/* Tiles first .. first+count-1 from x to v, from m to y. */
+static void transform_tiles(const winograd *z, int64_t first, int64_t count, float *v) {
     tile_place place = place_of(&z->tiles, first);
     tile_pixels p = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero), next;
     for (int64_t t = 0; t < count; t++, p = next) {
@@ -94,12 +121,10 @@ static void convolve_block(void *context, int64_t chunk) {
         next = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero);
         winograd_transform_input(&p, &next, z->in, v + t * z->ldv, z->v_point);
     }
-    for (int64_t q = 0; q < 36; q++) {
-        conv_operand a = {.at = v + q * z->v_point, .row = z->ldv, .col = 1};
-        KG_NAME(conv_gemm)(count, z->out, z->in, &a, z->u + q * z->u_point, PANEL, z->in * PANEL, m + q * z->m_point,
-                           z->ldm, &plain);
-    }
-    place = place_of(&z->tiles, first);
+}
+static void finish_tiles(const winograd *z, int64_t first, int64_t count, const float *m) {
+    int64_t row = z->out_w * z->out;
+    tile_place place = place_of(&z->tiles, first);
     for (int64_t t = 0; t < count; t++) {
         int64_t y = place.y * 4, x = place.x * 4;
         float *to = z->y + ((place.n * z->out_h + y) * z->out_w + x) * z->out;
@@ -108,6 +133,73 @@ static void convolve_block(void *context, int64_t chunk) {
         transform_output(to, least(4, z->out_h - y), least(4, z->out_w - x), row, soon, z->out, m + t * z->ldm,
                          z->m_point, z->bias, z->relu);
     }
+}
+
+/* Chunk: a block of tiles. */
+static void convolve_block(void *context, int64_t chunk) {
+    const winograd *z = context;
+    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first);
+    float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * 36 * (z->v_point + z->m_point)), *m = v + 36 * z->v_point;
+    const conv_epilogue plain = {0};
+    transform_tiles(z, first, count, v);
+    for (int64_t q = 0; q < 36; q++) {
+        conv_operand a = {.at = v + q * z->v_point, .row = z->ldv, .col = 1};
+        KG_NAME(conv_gemm)(count, z->out, z->in, &a, z->u + q * z->u_point, PANEL, z->in * PANEL, m + q * z->m_point,
+                           z->ldm, &plain);
+    }
+    finish_tiles(z, first, count, m);
+}
+
+/* ---- Few tiles: U would be written and read for hardly any use of it. Here a chunk is a panel of output channels; it
+ * transforms the weights of some input channels at a time and multiplies them with all tiles while they are in L2. ----
+ */
+
+static void transform_some_tiles(void *context, int64_t chunk) {
+    const winograd *z = context;
+    transform_tiles(z, chunk * 4, least(4, z->tiles.tiles - chunk * 4), z->v + chunk * 4 * z->ldv);
+}
+static void finish_some_tiles(void *context, int64_t chunk) {
+    const winograd *z = context;
+    finish_tiles(z, chunk * 4, least(4, z->tiles.tiles - chunk * 4), z->m + chunk * 4 * z->ldm);
+}
+static void multiply_panel(void *context, int64_t panel) {
+    const winograd *z = context;
+    int64_t width = least(PANEL, z->out - panel * PANEL);
+    if (z->kept) {
+        const conv_epilogue plain = {0};
+        for (int64_t q = 0; q < 36; q++) {
+            conv_operand a = {.at = z->v + q * z->v_point, .row = z->ldv, .col = 1};
+            KG_NAME(conv_gemm)(z->tiles.tiles, width, z->in, &a, z->kept + q * z->u_point + panel * z->in * PANEL,
+                               PANEL, 0, z->m + q * z->m_point + panel * PANEL, z->ldm, &plain);
+        }
+        return;
+    }
+    const int64_t point = INPUTS * PANEL + 16;
+    float *u = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * 36 * point);
+    for (int64_t first = 0; first < z->in; first += INPUTS) {
+        int64_t end = least(first + INPUTS, z->in);
+        const conv_epilogue e = {.resume = first > 0};
+        transform_panel(z, panel, first, end, u, point);
+        for (int64_t q = 0; q < 36; q++) {
+            conv_operand a = {.at = z->v + q * z->v_point + first, .row = z->ldv, .col = 1};
+            KG_NAME(conv_gemm)(z->tiles.tiles, width, end - first, &a, u + q * point, PANEL, 0,
+                               z->m + q * z->m_point + panel * PANEL, z->ldm, &e);
+        }
+    }
+}
+
+static void convolve_few(winograd *z) {
+    int64_t tiles = z->tiles.tiles, chunks = ceil_div(tiles, 4);
+    double channels = (double)z->in * z->out;
+    z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
+    z->v_point = odd_lines(tiles * z->ldv), z->m_point = odd_lines(tiles * z->ldm);
+    z->v = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (36 * (z->v_point + z->m_point) + 6 * z->in));
+    z->m = z->v + 36 * z->v_point;
+    z->zero = memset(z->m + 36 * z->m_point, 0, sizeof(float) * 6 * z->in);
+    kg_parallel(transform_some_tiles, z, chunks, 1e-2 * tiles * z->in);
+    kg_parallel(multiply_panel, z, ceil_div(z->out, PANEL),
+                channels * (72. * tiles / CONV_GFLOPS_US + (z->kept ? 0 : 3e-3)));
+    kg_parallel(finish_some_tiles, z, chunks, 1e-2 * tiles * z->out);
 }
 
 /* V and M take 36 T (in + out) floats. If U fits in L2 beside them, T fills what U leaves; otherwise U streams from L3
@@ -130,10 +222,14 @@ static void make_u(winograd *z) {
 static void convolve(winograd *z) {
     z->tiles = tiles_of(z->tiles.images, z->out_h, z->out_w);
     if (z->tiles.tiles == 0) return;
+    z->u_point = point_floats(z->in, z->out);
+    if (z->tiles.tiles <= FEW_TILES && z->in * z->out >= FEW_CHANNELS) {
+        convolve_few(z);
+        return;
+    }
     z->block = block_tiles(z);
     z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
     z->v_point = odd_lines(z->block * z->ldv), z->m_point = odd_lines(z->block * z->ldm);
-    z->u_point = point_floats(z->in, z->out);
     int64_t floats = z->kept ? 0 : 36 * z->u_point;
     z->own_u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (floats + 6 * z->in));
     z->zero = memset(z->own_u + floats, 0, sizeof(float) * 6 * z->in);
