@@ -62,27 +62,38 @@ static void blocks8(const float *src, int64_t sn, float *dst, int64_t dm, int64_
         for (int64_t i = 0; i <= n - 8; i += 8) transpose8(src + i * sn + j, sn, dst + j * dm + i, dm);
 }
 
-#define COPIER(bits)                                                                                       \
-    static void copy_##bits(const plan *p, const char *src, char *dst, int64_t n, int64_t m) {             \
-        const uint##bits##_t *restrict s = (const void *)src;                                              \
-        uint##bits##_t *restrict d = (void *)dst;                                                          \
-        const int64_t sn = p->sn, dn = p->dn, sm = p->sm, dm = p->dm;                                      \
-        if (!p->tiles) {                                                                                   \
-            if (sn == 1 && dn == 1)                                                                        \
-                for (int64_t i = 0; i < n; i++) d[i] = s[i];                                               \
-            else if (sn == 0 && dn == 1)                                                                   \
-                for (int64_t i = 0; i < n; i++) d[i] = *s;                                                 \
-            else                                                                                           \
-                for (int64_t i = 0; i < n; i++) d[i * dn] = s[i * sn];                                     \
-            return;                                                                                        \
-        }                                                                                                  \
-        int64_t done_n = 0, done_m = 0;                                                                    \
-        if (bits == 32 && sm == 1 && dn == 1) {                                                            \
-            blocks8((const void *)src, sn, (void *)dst, dm, n, m);                                         \
-            done_n = n & ~7, done_m = m & ~7;                                                              \
-        }                                                                                                  \
-        for (int64_t j = 0; j < m; j++)                                                                    \
-            for (int64_t i = j < done_m ? done_n : 0; i < n; i++) d[i * dn + j * dm] = s[i * sn + j * sm]; \
+#define COPIER(bits)                                                                                         \
+    static void copy_##bits(const plan *p, const char *src, char *dst, int64_t n, int64_t m) {               \
+        const uint##bits##_t *restrict s = (const void *)src;                                                \
+        uint##bits##_t *restrict d = (void *)dst;                                                            \
+        const int64_t sn = p->sn, dn = p->dn, sm = p->sm, dm = p->dm;                                        \
+        if (!p->tiles) {                                                                                     \
+            if (sn == 1 && dn == 1)                                                                          \
+                for (int64_t i = 0; i < n; i++) d[i] = s[i];                                                 \
+            else if (sn == 0 && dn == 1)                                                                     \
+                for (int64_t i = 0; i < n; i++) d[i] = *s;                                                   \
+            else                                                                                             \
+                for (int64_t i = 0; i < n; i++) d[i * dn] = s[i * sn];                                       \
+            return;                                                                                          \
+        }                                                                                                    \
+        if (sm == 1 && dn == 1 && dm == n && n <= 4) { /* planes of few channels to pixels */                \
+            const uint##bits##_t *s1 = s + sn, *s2 = s + 2 * sn, *s3 = s + 3 * sn;                           \
+            if (n == 2)                                                                                      \
+                for (int64_t j = 0; j < m; j++) d[2 * j] = s[j], d[2 * j + 1] = s1[j];                       \
+            if (n == 3)                                                                                      \
+                for (int64_t j = 0; j < m; j++) d[3 * j] = s[j], d[3 * j + 1] = s1[j], d[3 * j + 2] = s2[j]; \
+            if (n == 4)                                                                                      \
+                for (int64_t j = 0; j < m; j++)                                                              \
+                    d[4 * j] = s[j], d[4 * j + 1] = s1[j], d[4 * j + 2] = s2[j], d[4 * j + 3] = s3[j];       \
+            if (n > 1) return;                                                                               \
+        }                                                                                                    \
+        int64_t done_n = 0, done_m = 0;                                                                      \
+        if (bits == 32 && sm == 1 && dn == 1) {                                                              \
+            blocks8((const void *)src, sn, (void *)dst, dm, n, m);                                           \
+            done_n = n & ~7, done_m = m & ~7;                                                                \
+        }                                                                                                    \
+        for (int64_t j = 0; j < m; j++)                                                                      \
+            for (int64_t i = j < done_m ? done_n : 0; i < n; i++) d[i * dn + j * dm] = s[i * sn + j * sm];   \
     }
 COPIER(8)
 COPIER(16)
@@ -167,7 +178,7 @@ static void copy_strided(void *const *arrays, const int64_t *sizes, int64_t item
         if (d != run) p.shape[p.nd] = shape[d], p.from[p.nd] = from[d] * item, p.to[p.nd++] = to[d] * item;
     p.tiles = run >= 0;
     p.grain_n = p.tiles ? TILE : ROW;
-    p.grain_m = TILE;
+    p.grain_m = p.n <= 4 ? ROW / 4 : TILE;
     p.blocks_n = (p.n + p.grain_n - 1) / p.grain_n;
     p.blocks_m = (p.m + p.grain_m - 1) / p.grain_m;
     p.units = total / (p.n * p.m) * p.blocks_n * p.blocks_m;
