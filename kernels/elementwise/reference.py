@@ -26,6 +26,10 @@ def div_backward_y(x, y, grad_out, out):
 
 
 def pow_forward(x, y, out):
+    if out.dtype.kind in "iu" and (y < 0).any():  # 1 / x**-y cut to an integer: 0 but for x = 1 and x = -1
+        odd = np.where(y % 2 == 0, 1, x)
+        out[...] = np.where(y >= 0, np.power(x, np.maximum(y, 0)), np.where(x == 1, 1, np.where(x == -1, odd, 0)))
+        return
     np.power(x, y, out=out)
 
 

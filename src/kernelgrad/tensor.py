@@ -373,6 +373,9 @@ class Tensor(Array):
     def pow_(self, exponent):
         return ops.elementwise._pow.into(self, exponent)
 
+    def round_(self, *, decimals=0):
+        return self.copy_(ops.round(self, decimals=decimals)) if decimals else ops.math._round.into(self)
+
     def clamp_(self, min=None, max=None):
         return self.copy_(ops.clamp(self, min, max))
 
@@ -423,7 +426,7 @@ swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril
 unfold unique unsqueeze var view view_as where
 """.split()
 IN_PLACE = """
-abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu round rsqrt
+abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu rsqrt
 selu sigmoid sign sin sqrt square tan tanh trunc
 """.split()
 RANDOM_IN_PLACE = "uniform_ normal_ bernoulli_ exponential_ random_".split()

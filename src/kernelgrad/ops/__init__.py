@@ -107,24 +107,14 @@ from kernelgrad.ops.embedding import (
     one_hot,
 )
 from kernelgrad.ops.gathering import (
-    diag,
-    diag_embed,
-    flip,
-    fliplr,
-    flipud,
     gather,
     index_add,
     index_select,
-    repeat_interleave,
-    roll,
     scatter,
     scatter_add,
     take_along_dim,
-    tril,
-    triu,
 )
 from kernelgrad.ops.indexing import (
-    argwhere,
     getitem,
     index_add_,
     index_copy,
@@ -133,11 +123,9 @@ from kernelgrad.ops.indexing import (
     index_fill_,
     index_put,
     index_put_,
-    masked_fill,
-    masked_select,
-    nonzero,
     scatter_,
     scatter_add_,
+    select_scatter,
     setitem,
     slice_scatter,
     take,
@@ -152,6 +140,12 @@ from kernelgrad.ops.loss import (
     mse_loss,
     nll_loss,
     smooth_l1_loss,
+)
+from kernelgrad.ops.masks import (
+    argwhere,
+    masked_fill,
+    masked_select,
+    nonzero,
 )
 from kernelgrad.ops.math import (
     abs,
@@ -253,6 +247,18 @@ from kernelgrad.ops.random import (
     set_rng_state,
     uniform_,
 )
+from kernelgrad.ops.rearranging import (
+    diag,
+    diag_embed,
+    flip,
+    fliplr,
+    flipud,
+    repeat_interleave,
+    roll,
+    rot90,
+    tril,
+    triu,
+)
 from kernelgrad.ops.reduction import (
     all,
     amax,
@@ -278,6 +284,7 @@ from kernelgrad.ops.reduction import (
 from kernelgrad.ops.shape import (
     atleast_1d,
     atleast_2d,
+    atleast_3d,
     broadcast_tensors,
     broadcast_to,
     cat,
@@ -373,6 +380,7 @@ __all__ = [
     "atanh",
     "atleast_1d",
     "atleast_2d",
+    "atleast_3d",
     "avg_pool1d",
     "avg_pool2d",
     "baddbmm",
@@ -562,6 +570,7 @@ __all__ = [
     "reshape_as",
     "rms_norm",
     "roll",
+    "rot90",
     "round",
     "rsqrt",
     "scalar_tensor",
@@ -572,6 +581,7 @@ __all__ = [
     "searchsorted",
     "seed",
     "select",
+    "select_scatter",
     "selu",
     "set_conv_precision",
     "set_rng_state",

@@ -139,27 +139,56 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
         start, end = 0, start
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    start, end, step = (v.item() if isinstance(v, Array) else v for v in (start, end, step))
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and larger bound inconsistent with step sign")
     if dtype is None:
         dtype = (
             core.int64 if all(isinstance(v, numbers.Integral) for v in (start, end, step)) else core.get_default_dtype()
         )
-    count = int(np.ceil((end - start) / step))
+    dtype = core.as_dtype(dtype)
+    if dtype is core.bool_:
+        raise NotImplementedError("arange: not implemented for bool")
+    if not dtype.is_floating_point:  # the bounds become integers first; only int64 counts by them
+        whole = [int(v) for v in (start, end, step)]
+        if dtype is core.int64:
+            start, end, step = whole
+        if whole[2] == 0 and dtype is core.int64:
+            raise ValueError(f"arange: step must be nonzero, and as an integer it is 0 (got {step})")
+    count = -((start - end) // step) if isinstance(end - start, int) and isinstance(step, int) else (end - start) / step
+    count = int(np.ceil(count))
+    if not dtype.is_floating_point:
+        start, _, step = whole
     values = np.asarray(start + step * np.arange(count))
     return tensor(values, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
-    """`steps` values from `start` to `end`, both included."""
-    dtype = core.get_default_dtype() if dtype is None else dtype
-    return tensor(np.linspace(start, end, steps), dtype=dtype, device=device, requires_grad=requires_grad)
+    """`steps` values from `start` to `end`, both included; for an integer dtype the bounds are cut to integers."""
+    values, dtype = _evenly("linspace", start, end, steps, dtype)
+    return tensor(values, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _evenly(name, start, end, steps, dtype):
+    dtype = core.get_default_dtype() if dtype is None else core.as_dtype(dtype)
+    if dtype is core.bool_:
+        raise NotImplementedError(f"{name}: not implemented for bool")
+    if steps < 0:
+        raise RuntimeError(f"{name}: number of steps must be non-negative, got {steps}")
+    start, end = (v.item() if isinstance(v, Array) else v for v in (start, end))
+    if dtype.is_floating_point:
+        return np.linspace(start, end, steps), dtype
+    start, end = int(start), int(end)
+    # each half counts from its own end: a rounded product must not fall below a whole number that it should reach
+    step, i = (end - start) / max(steps - 1, 1), np.arange(steps)
+    values = np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
+    return values if steps != 1 else np.full(1, start), dtype
 
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
     """`steps` values from ``base ** start`` to ``base ** end``."""
-    dtype = core.get_default_dtype() if dtype is None else dtype
-    return tensor(np.logspace(start, end, steps, base=base), dtype=dtype, device=device, requires_grad=requires_grad)
+    exponents, dtype = _evenly("logspace", start, end, steps, dtype)
+    return tensor(np.power(float(base), exponents), dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
@@ -168,9 +197,10 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     return tensor(np.eye(n, m), dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def scalar_tensor(value, *, dtype=None, device=None):
+def scalar_tensor(s, *, dtype=None, device=None, requires_grad=False):
     """A 0-d tensor."""
-    return core.full((), value, core.get_default_dtype() if dtype is None else core.as_dtype(dtype), device)
+    dtype = core.get_default_dtype() if dtype is None else core.as_dtype(dtype)
+    return _leaf(core.full((), s, dtype, device), requires_grad)
 
 
 class Clone(Function):

@@ -74,7 +74,7 @@ def div(input, other, *, rounding_mode=None):
     if rounding_mode is None:
         return _div(input, other)
     if rounding_mode == "floor":
-        return floor_divide(input, other)
+        return constant_in_steps(floor_divide, input, other)
     if rounding_mode != "trunc":
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
@@ -84,6 +84,25 @@ def div(input, other, *, rounding_mode=None):
     dtype = core.result_type(input, other)
     quotient = trunc(_div(input, other))
     return quotient if dtype.is_floating_point else core.to_dtype(quotient, dtype)
+
+
+class Steps(Function):
+    """out = function(*args), constant between its steps: the gradient is 0."""
+
+    @staticmethod
+    def forward(ctx, function, *args):
+        ctx.inputs = [(a.shape, a.dtype, a.device) if isinstance(a, Array) else None for a in args]
+        return function(*args)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        needed = zip(ctx.inputs, ctx.needs_input_grad[1:])
+        return None, *(core.zeros(*kind) if wanted else None for kind, wanted in needed)
+
+
+def constant_in_steps(function, *args):
+    """`function(*args)`, part of the graph with gradients of 0."""
+    return Steps.apply(function, *args)
 
 
 def floor_divide(input, other):
@@ -219,7 +238,7 @@ def where(condition, input=None, other=None):
     Tensor of the broadcast shape and promoted dtype, or a tuple of int64 index tensors.
     """
     if input is None and other is None:
-        from kernelgrad.ops.indexing import nonzero
+        from kernelgrad.ops.masks import nonzero
 
         return nonzero(condition, as_tuple=True)
     if not isinstance(condition, Array):

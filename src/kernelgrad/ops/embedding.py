@@ -224,7 +224,8 @@ def embedding_bag(
 
 def bag_maxima(rows, counts):
     """Maxima of consecutive runs of rows: the runs padded to one length, the padding masked."""
-    from kernelgrad.ops.indexing import getitem, masked_fill
+    from kernelgrad.ops.indexing import getitem
+    from kernelgrad.ops.masks import masked_fill
     from kernelgrad.ops.reduction import amax
 
     longest = max(int(counts.max(initial=0)), 1)
@@ -241,7 +242,7 @@ def bag_maxima(rows, counts):
 
 def once(padded, counts, longest):
     """-inf in the places of the padding, so that a maximum is not counted twice."""
-    from kernelgrad.ops.indexing import masked_fill
+    from kernelgrad.ops.masks import masked_fill
 
     mask = np.arange(longest) >= np.maximum(counts, 1)[:, None]
     return masked_fill(padded, move(from_numpy(mask[:, :, None]), padded.device), -np.inf)

@@ -11,9 +11,7 @@ import numpy as np
 from kernelgrad.core import (
     Array,
     Function,
-    as_strided,
     copy,
-    copy_,
     empty,
     from_numpy,
     int32,
@@ -24,29 +22,19 @@ from kernelgrad.core import (
     zeros,
 )
 from kernelgrad.core import contiguous as plain_contiguous
-from kernelgrad.core.joining import cat
 from kernelgrad.core.selecting import Gather as GatherOp
 from kernelgrad.core.selecting import IndexSelect
 from kernelgrad.core.selecting import Scatter as ScatterOp
 from kernelgrad.core.selecting import add_rows as add_rows_here
-from kernelgrad.core.views import contiguous, expand, narrow, normalize_dim, permute, reshape
+from kernelgrad.core.views import contiguous, expand, narrow, normalize_dim, reshape
 
 __all__ = [
-    "diag",
-    "diag_embed",
-    "flip",
-    "fliplr",
-    "flipud",
     "gather",
     "index_add",
     "index_select",
-    "repeat_interleave",
-    "roll",
     "scatter",
     "scatter_add",
     "take_along_dim",
-    "tril",
-    "triu",
 ]
 
 _take = kernel("embedding_forward")
@@ -56,7 +44,6 @@ _normalize = kernel("normalize_index")
 _gather = kernel("gather_forward")
 _scatter = kernel("scatter_forward")
 _scatter_add = kernel("scatter_add_forward")
-_triangle = kernel("triangle_forward")
 
 
 def checked_index(index, size, device="cpu", dim=0, wrap=False):
@@ -184,6 +171,8 @@ def scaled(x, factor):
 
 def index_add(input, dim, index, source, *, alpha=1):
     """`input` with ``alpha * source`` added to the slices of `dim` that `index` names; duplicates add up."""
+    if input.ndim == 0:
+        return reshape(index_add(reshape(input, (1,)), dim, index, reshape(source, (-1,)), alpha=alpha), ())
     dim = normalize_dim(dim, input.ndim)
     if index.ndim > 1:
         raise IndexError(
@@ -209,14 +198,16 @@ def fitted(op, input, dim, index, src=None):
     """Check shapes; `input` narrowed to the part that `index` can reach, the checked index, and (outer, count, size,
     inner)."""
     dim = normalize_dim(dim, input.ndim)
-    if index.dtype is not int64 and index.dtype is not int32:
+    if index.dtype is not int64 and index.dtype is not int32 and index.numel():
         raise RuntimeError(f"{op}(): Expected dtype int32/int64 for index, got {index.dtype}")
-    if max(index.ndim, 1) != max(input.ndim, 1):
+    if index.ndim != input.ndim:
         raise RuntimeError(
             f"Index tensor must have the same number of dimensions as input tensor, got {index.ndim} and {input.ndim}"
         )
-    if input.ndim == 0:
-        input, index = reshape(input, (1,)), reshape(index, (1,))
+    if src is not None and src.ndim != index.ndim:
+        raise RuntimeError(
+            f"Index tensor must have the same number of dimensions as src tensor, got {index.ndim} and {src.ndim}"
+        )
     for d in range(input.ndim):
         if d != dim and index.shape[d] > input.shape[d]:
             raise RuntimeError(
@@ -232,6 +223,10 @@ def fitted(op, input, dim, index, src=None):
     index = checked_index(index, input.shape[dim], input.device, dim)
     outer, inner = around(part.shape, dim)
     return part, index, (outer, index.shape[dim], input.shape[dim], inner)
+
+
+def at_least_1d(x):
+    return x if x.ndim else reshape(x, (1,))
 
 
 def reach(x, dim, shape):
@@ -269,7 +264,7 @@ def _gathered(input, dim, index):
 
     Backward adds up the gradients of elements that were taken more than once, in order.
     """
-    part, index_, sizes = fitted("gather", input, dim, index)
+    part, index_, sizes = fitted("gather", at_least_1d(input), dim, at_least_1d(index))
     out = Gather.apply(part, index_, sizes)
     return out if index.ndim else reshape(out, ())
 
@@ -309,16 +304,17 @@ class Scatter(Function):
 def _scattered(op, input, dim, index, src, add):
     if src.dtype is not input.dtype:
         raise RuntimeError(f"{op}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
-    part, index_, sizes = fitted(op, input, dim, index, src)
     if input.ndim == 0:
-        return reshape(Scatter.apply(part, index_, reshape(src, (1,)), sizes, add), ())
+        return reshape(_scattered(op, reshape(input, (1,)), dim, index, src, add), ())
+    index, src = at_least_1d(index), at_least_1d(src)
+    part, index_, sizes = fitted(op, input, dim, index, src)
     new = Scatter.apply(part, index_, reach(src, None, index.shape), sizes, add)
     if part is input:
         return new
     out = contiguous(input) if not input.is_contiguous() else input  # index reaches a corner only: put it back in place
-    from kernelgrad.ops.indexing import slice_scatter
+    from kernelgrad.ops.indexing import replaced
 
-    return slice_scatter(out, tuple(slice(0, n) for n in part.shape), new)
+    return replaced(out, tuple(slice(0, n) for n in part.shape), new)
 
 
 def _scatter_any(input, dim, index, src=None, *, value=None, reduce=None):
@@ -352,6 +348,7 @@ def take_along_dim(input, indices, dim=None):
     input."""
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
+    input, indices = at_least_1d(input), at_least_1d(indices)
     if indices.ndim != input.ndim:
         raise RuntimeError(
             f"take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} "
@@ -362,158 +359,6 @@ def take_along_dim(input, indices, dim=None):
         tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
         tuple(1 if d == dim else n for d, n in enumerate(indices.shape)),
     )
+    indices = checked_index(indices, input.shape[dim], indices.device, dim, wrap=True)
     x = expand(input, tuple(input.shape[d] if d == dim else n for d, n in enumerate(common)))
     return gather(x, dim, expand(indices, tuple(indices.shape[d] if d == dim else n for d, n in enumerate(common))))
-
-
-# ---- Reorderings that are index_select with a computed index ----
-
-
-def flip(input, *dims):
-    """A copy with the order of elements reversed along `dims` (views of negative stride do not exist, as in
-    PyTorch)."""
-    dims = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    dims = [normalize_dim(d, input.ndim) for d in dims]
-    if len(set(dims)) != len(dims):
-        raise RuntimeError(f"flip: dim appears multiple times in the list of dims {dims}")
-    out = input
-    for d in dims:
-        if input.ndim:
-            out = index_select(out, d, from_numpy(np.arange(input.shape[d] - 1, -1, -1)))
-    return out if out is not input else _copied(input)
-
-
-def _copied(x):
-    return cat([x]) if x.ndim else reshape(cat([reshape(x, (1,))]), ())
-
-
-def fliplr(input):
-    return flip(input, 1)
-
-
-def flipud(input):
-    return flip(input, 0)
-
-
-def roll(input, shifts, dims=None):
-    """Elements shifted along `dims`, those that fall off the end coming back at the start; flattened where `dims` is
-    None."""
-    if dims is None:
-        if not isinstance(shifts, int):
-            (shifts,) = shifts
-        return reshape(roll(reshape(input, (-1,)), shifts, 0), input.shape)
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    dims = (dims,) if isinstance(dims, int) else tuple(dims)
-    if len(shifts) != len(dims):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
-    out = input
-    for shift, d in zip(shifts, dims, strict=True):
-        d = normalize_dim(d, input.ndim)
-        n = out.shape[d]
-        shift = shift % n if n else 0
-        if shift:
-            out = cat([narrow(out, d, n - shift, shift), narrow(out, d, 0, n - shift)], d)
-    return out if out is not input else _copied(input)
-
-
-def repeat_interleave(input, repeats, dim=None):
-    """Each slice of `dim` repeated in place, `repeats` times (a number, or one number for each slice)."""
-    if dim is None:
-        input, dim = reshape(input, (-1,)), 0
-    dim = normalize_dim(dim, input.ndim)
-    n = input.shape[dim]
-    counts = repeats.numpy().reshape(-1) if isinstance(repeats, Array) else np.atleast_1d(np.asarray(repeats))
-    if counts.size not in (1, n):
-        raise RuntimeError(
-            "repeats must have the same size as input along dim, "
-            "but "
-            "got "
-            "repeats.size(0) "
-            "= "
-            f"{counts.size} and input.size({dim}) = {n}"
-        )
-    if counts.size and counts.min() < 0:
-        raise RuntimeError("repeats can not be negative")
-    index = np.repeat(np.arange(n), counts if counts.size == n else counts[0])
-    return index_select(input, dim, from_numpy(index))
-
-
-# ---- Triangles and diagonals ----
-
-
-class Triangle(Function):
-    """x with everything above (or below) a diagonal set to 0; the gradient likewise."""
-
-    @staticmethod
-    def forward(ctx, x, diagonal, upper):
-        ctx.diagonal, ctx.upper = diagonal, upper
-        x = plain_contiguous(x)
-        out = empty(x.shape, x.dtype, x.device)
-        rows, columns = x.shape[-2:]
-        if out.numel():
-            _triangle((x, out), (x.numel() // columns, rows, columns, diagonal, upper))
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        return Triangle.forward(ctx, grad_out, ctx.diagonal, ctx.upper), None, None
-
-
-def tril(input, diagonal=0):
-    """The lower triangle of matrices (.., m, n), `diagonal` included; the rest is 0."""
-    if input.ndim < 2:
-        raise RuntimeError(f"tril: input tensor must have at least 2 dimensions, got {input.ndim}")
-    return Triangle.apply(input, diagonal, 0)
-
-
-def triu(input, diagonal=0):
-    """The upper triangle of matrices (.., m, n), `diagonal` included; the rest is 0."""
-    if input.ndim < 2:
-        raise RuntimeError(f"triu: input tensor must have at least 2 dimensions, got {input.ndim}")
-    return Triangle.apply(input, diagonal, 1)
-
-
-def diagonal_by_index(input, offset, dim1, dim2):
-    """`shape.diagonal`, as a copy through index_select, which knows its gradient."""
-    rest = [d for d in range(input.ndim) if d not in (dim1, dim2)]
-    rows, columns = input.shape[dim1], input.shape[dim2]
-    flat = reshape(permute(input, [*rest, dim1, dim2]), (*(input.shape[d] for d in rest), rows * columns))
-    n = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
-    first = offset if offset >= 0 else -offset * columns
-    return index_select(flat, -1, from_numpy(first + np.arange(n) * (columns + 1)))
-
-
-class DiagEmbed(Function):
-    """The last dimension of x on the diagonal of a square matrix of zeros."""
-
-    @staticmethod
-    def forward(ctx, x, offset):
-        ctx.offset = offset
-        n = x.shape[-1] + abs(offset)
-        out = zeros((*x.shape[:-1], n, n), x.dtype, x.device)
-        copy_(diagonal_view(out, offset), x)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        return diagonal_view(grad_out, ctx.offset), None
-
-
-def diagonal_view(x, offset):
-    stride, n = x.stride(), x.shape[-1] - abs(offset)
-    start = offset * stride[-1] if offset >= 0 else -offset * stride[-2]
-    return as_strided(x, (*x.shape[:-2], n), (*stride[:-2], stride[-2] + stride[-1]), start)
-
-
-def diag_embed(input, offset=0):
-    """Matrices whose diagonal (or the one `offset` above it) is the last dimension of `input`, 0 elsewhere."""
-    return DiagEmbed.apply(input, offset)
-
-
-def diag(input, diagonal=0):
-    """A vector as the diagonal of a matrix, or the diagonal of a matrix as a vector (a copy)."""
-    if input.ndim == 1:
-        return diag_embed(input, diagonal)
-    if input.ndim != 2:
-        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
-    return diagonal_by_index(input, diagonal, 0, 1)

@@ -5,6 +5,7 @@ part is taken first, as a view; the rest is one gather of rows, `TakeRows`, whos
 """
 
 import math
+import operator
 
 import numpy as np
 
@@ -12,30 +13,26 @@ from kernelgrad.core import (
     Array,
     Function,
     as_numpy,
-    bfloat16,
     bool_,
-    broadcast,
     bump_version,
     check_writable,
     copy,
     copy_,
     fill_,
-    float32,
     from_numpy,
     full,
     is_grad_enabled,
-    kernel,
     move,
     sum_to_shape,
     to_dtype,
     uint8,
 )
-from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import contiguous, expand, index_basic, normalize_dim, permute, reshape
-from kernelgrad.ops.gathering import TakeRows, _copied, checked_index, index_add, scatter, scatter_add
+from kernelgrad.ops.gathering import TakeRows, checked_index, index_add, scatter, scatter_add
+from kernelgrad.ops.masks import masked_fill
+from kernelgrad.ops.rearranging import copied
 
 __all__ = [
-    "argwhere",
     "getitem",
     "index_add_",
     "index_copy",
@@ -44,17 +41,14 @@ __all__ = [
     "index_fill_",
     "index_put",
     "index_put_",
-    "masked_fill",
-    "masked_select",
-    "nonzero",
     "scatter_",
     "scatter_add_",
+    "select_scatter",
     "setitem",
     "slice_scatter",
     "take",
 ]
 
-_masked_fill = kernel("masked_fill_forward")
 _ALL = slice(None)
 
 
@@ -346,7 +340,7 @@ def put_at(v, advanced, value):
 def index_put(input, indices, values, accumulate=False):
     """A copy of `input` with ``out[indices] = values``; with `accumulate` they are added, duplicates too, in order."""
     out = contiguous(input)
-    out = _copied(input) if out is input else out
+    out = copied(input) if out is input else out
     if not accumulate:
         setitem(out, tuple(indices), values)
         return out
@@ -383,84 +377,39 @@ class SliceScatter(Function):
         return grad_x, getitem(grad_out, ctx.index), None
 
 
-def slice_scatter(x, index, src):
+def replaced(x, index, src):
     """A copy of `x` with ``out[index] = src`` for a basic index."""
-    return SliceScatter.apply(x, src, index)
-
-
-# ---- Masks ----
-
-
-class MaskedFill(Function):
-    """mask ? value : x, broadcast."""
-
-    @staticmethod
-    def forward(ctx, x, mask, value):
-        ctx.save_for_backward(mask)
-        ctx.shape = x.shape
-        return broadcast(_masked_fill, x, mask, dtype=x.dtype, scalars=(value,))
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        grad = broadcast(_masked_fill, grad_out, ctx.saved_tensors[0], dtype=grad_out.dtype, scalars=(0.0,))
-        return (grad if grad.shape == ctx.shape else sum_to_shape(grad, ctx.shape)), None, None
-
-
-def masked_fill(input, mask, value):
-    """`input` with `value` (a number or 0-d Tensor) where `mask` (bool, broadcast) is true. Backward keeps the mask."""
-    if not isinstance(mask, Array) or mask.dtype is not bool_:
+    part = index_basic(x, index)
+    if part.shape != src.shape:
         raise RuntimeError(
-            "masked_fill_ only supports boolean masks, "
-            "but "
-            "got "
-            "mask "
-            "with "
-            "dtype "
-            f"{mask.dtype if isinstance(mask, Array) else type(mask).__name__}"
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = "
+            f"{list(part.shape)}"
         )
-    if isinstance(value, Array):
-        if value.ndim:
-            raise RuntimeError(
-                f"masked_fill_ only supports a 0-dimensional value tensor, but got one with {value.ndim} dimension(s)."
-            )
-        value = value.item()
-    if isinstance(value, float) and not input.dtype.is_floating_point and not value.is_integer():
-        raise RuntimeError(f"value cannot be converted to type {input.dtype.name} without overflow or loss: {value}")
-    if input.dtype is bfloat16:
-        return to_dtype(masked_fill(to_dtype(input, float32), mask, value), bfloat16)
-    return MaskedFill.apply(input, mask, value)
+    return SliceScatter.apply(x, to_dtype(src, x.dtype), index)
 
 
-def masked_select(input, mask):
-    """The elements of `input` where `mask` is true, as a vector; the two broadcast."""
-    if mask.dtype is not bool_:
-        raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
-    shape = np.broadcast_shapes(input.shape, mask.shape)
-    mask = expand(mask, shape)
-    positions = from_numpy(np.flatnonzero(as_numpy(move(mask, "cpu"))))
-    flat = reshape(expand(input, shape), (-1,))
-    n = positions.numel()
-    return TakeRows.apply(contiguous(flat), move(positions, input.device), 1, flat.numel(), 1, (n,))
+def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
+    """A copy of `input` in which the slice ``start:end:step`` of `dim` is `src`. Backward keeps nothing."""
+    dim = normalize_dim(dim, input.ndim)
+    return replaced(input, (*(_ALL,) * dim, slice(start, end, step)), src)
 
 
-def nonzero(input, as_tuple=False):
-    """Indices of the elements that are not 0, as an int64 matrix (count, ndim), or a tuple of vectors."""
-    a = as_numpy(move(input, "cpu"))
-    if as_tuple:
-        return tuple(move(from_numpy(i.astype(np.int64)), input.device) for i in np.nonzero(np.atleast_1d(a)))
-    return move(from_numpy(np.ascontiguousarray(np.argwhere(a), dtype=np.int64)), input.device)
+def select_scatter(input, src, dim, index):
+    """A copy of `input` in which slice `index` of `dim` is `src`. Backward keeps nothing."""
+    dim = normalize_dim(dim, input.ndim)
+    return replaced(input, (*(_ALL,) * dim, operator.index(index)), src)
 
 
-def argwhere(input):
-    """`nonzero` as a matrix."""
-    return nonzero(input)
+# ---- Slices by index ----
 
 
 def index_fill(input, dim, index, value):
     """A copy of `input` with `value` in the slices of `dim` that `index` names."""
+    if input.ndim == 0:
+        return reshape(index_fill(reshape(input, (1,)), dim, index, value), ())
     dim = normalize_dim(dim, input.ndim)
     hit = np.zeros(input.shape[dim], bool)
-    hit[as_numpy(plain_contiguous(checked_index(index, input.shape[dim], dim=dim)))] = True
+    hit[as_numpy(checked_index(index, input.shape[dim], dim=dim, wrap=True))] = True
     mask = from_numpy(hit.reshape([-1 if d == dim else 1 for d in range(input.ndim)]))
     return masked_fill(input, move(mask, input.device), value)
 
@@ -473,13 +422,16 @@ def take(input, index):
 
 def index_copy(input, dim, index, source):
     """A copy of `input` with the slices of `dim` that `index` names taken from `source`; the last of equals stays."""
+    if input.ndim == 0:
+        rows = reshape(source, (1,)) if source.ndim == 0 else source
+        return reshape(index_copy(reshape(input, (1,)), dim, index, rows), ())
     dim = normalize_dim(dim, input.ndim)
     expected = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
     if source.shape != expected:
         raise RuntimeError(
             f"index_copy_(): source has shape {tuple(source.shape)}, expected {expected} for {index.numel()} indices"
         )
-    out = _copied(input)
+    out = copied(input)
     setitem(out, (*(_ALL,) * dim, index), source)
     return out
 

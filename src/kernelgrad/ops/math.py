@@ -1,6 +1,9 @@
 """Functions of mathematics on tensors, elementwise. Worst errors over every float32 are in docs/accuracy.md."""
 
+import builtins
+
 from kernelgrad.core import INPUT, NONE, OUTPUT, Unary
+from kernelgrad.ops.elementwise import div, mul
 
 _RETURNS = """
 
@@ -56,7 +59,30 @@ floor = _op("floor", NONE, "The largest whole number not above x; slope 0", "kee
 ceil = _op("ceil", NONE, "The smallest whole number not below x; slope 0", "keep")
 trunc = _op("trunc", NONE, "The whole part, towards 0; slope 0", "keep")
 frac = _op("frac", NONE, "``x - trunc(x)``, with the sign of x", "raise")
-round = _op("round", NONE, "The nearest whole number, half to even; slope 0", "keep")
+_round = _op("round", NONE, "The nearest whole number, half to even; slope 0", "keep")
+
+
+def round(input, *, decimals=0):
+    """The nearest number of so many `decimals` (negative: tens, hundreds ..), half to even; slope 0.
+
+    Parameters
+    ----------
+    input : Tensor of shape (*), any layout, on any device
+    decimals : int
+
+    Returns
+    -------
+    Same shape, layout and device as `input`; a new array. Integers keep their dtype. Backward keeps nothing.
+    """
+    if decimals == 0:
+        return _round(input)
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"round: decimals are for floating dtypes, got {input.dtype}; convert with .float()")
+    power = 10.0 ** builtins.abs(decimals)
+    if decimals < 0:
+        return mul(_round(div(input, power)), power)
+    return div(_round(mul(input, power)), power)
+
 
 absolute, negative, fix, arcsin, arccos, arctan = abs, neg, trunc, asin, acos, atan
 arcsinh, arccosh, arctanh = asinh, acosh, atanh

@@ -6,6 +6,7 @@ from collections import Counter
 from kernelgrad.core import Array, kernel
 from kernelgrad.core.products import can_fuse, linear, linear_with, matmul, set_activation_backward
 from kernelgrad.core.views import expand, permute, reshape, transpose, unsqueeze
+from kernelgrad.ops.reduction import sum
 
 __all__ = [
     "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "inner", "linear", "matmul", "mm", "mv", "outer", "tensordot",
@@ -95,6 +96,8 @@ def _add_product(input, product, beta, alpha, name):
         raise RuntimeError(
             f"{name}: self and mat2 must have the same dtype, but got {input.dtype.name} and {product.dtype.name}"
         )
+    if not product.dtype.is_floating_point:  # integers stay integers: factors lose their fractions
+        beta, alpha = int(beta), int(alpha)
     try:
         input = expand(input, product.shape)
     except RuntimeError as error:
@@ -146,6 +149,10 @@ def tensordot(a, b, dims=2):
         raise RuntimeError(f"tensordot: both dimension lists should have same length, got {first} and {second}")
     first, second = [d % a.ndim for d in first], [d % b.ndim for d in second]
     for i, j in zip(first, second):
+        if a.shape[i] == 1 != b.shape[j]:  # a size of 1 broadcasts: the other side is summed first
+            b = sum(b, j, keepdim=True)
+        elif b.shape[j] == 1 != a.shape[i]:
+            a = sum(a, i, keepdim=True)
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
                 f"tensordot: contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "
@@ -261,8 +268,6 @@ def _sum_out(x, labels, keep):
     dims = [i for i, label in enumerate(labels) if label not in keep]
     if not dims:
         return x, labels
-    from kernelgrad.ops.reduction import sum
-
     return sum(x, dims), [label for label in labels if label in keep]
 
 

@@ -336,11 +336,11 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
         raise NotImplementedError(f"norm: p={p!r} is not supported; use 'fro' or a number")
     if p is None or p == "fro" or p == 2:
         return reduce("norm", input, dim, keepdim)
-    from kernelgrad.ops.elementwise import ne, pow
+    from kernelgrad.ops.elementwise import constant_in_steps, ne, pow
     from kernelgrad.ops.math import abs
 
     if p == 0:
-        return to_dtype(sum(ne(input, 0), dim, keepdim), input.dtype)
+        return constant_in_steps(lambda x: to_dtype(sum(ne(x, 0), dim, keepdim), x.dtype), input)
     size = abs(input)
     if math.isinf(p):
         return (amax if p > 0 else amin)(size, () if dim is None else dim, keepdim)

@@ -28,11 +28,13 @@ from kernelgrad.core.views import (
     unsqueeze,
     view,
 )
-from kernelgrad.ops.gathering import diagonal_by_index, index_select
+from kernelgrad.ops.gathering import index_select
+from kernelgrad.ops.rearranging import diagonal_by_index
 
 __all__ = [
     "atleast_1d",
     "atleast_2d",
+    "atleast_3d",
     "broadcast_tensors",
     "broadcast_to",
     "cat",
@@ -168,12 +170,35 @@ def broadcast_tensors(*tensors):
     return tuple(expand(x, shape) for x in tensors)
 
 
+def _each(function):
+    """`function` of one tensor, or of each of several given one by one or as a list."""
+
+    def over(*tensors):
+        if len(tensors) == 1 and isinstance(tensors[0], Array):
+            return function(tensors[0])
+        return tuple(map(function, tensors[0] if len(tensors) == 1 else tensors))
+
+    over.__name__ = over.__qualname__ = function.__name__
+    over.__doc__ = f"{function.__doc__} Of several tensors, or a list of them, a tuple."
+    return over
+
+
+@_each
 def atleast_1d(input):
+    """A 0-d tensor as one of shape (1,), others as they are."""
     return reshape(input, (1,)) if input.ndim == 0 else input
 
 
+@_each
 def atleast_2d(input):
-    return reshape(input, (1, -1)) if input.ndim < 2 else input
+    """A vector as a matrix of one row, a 0-d tensor as (1, 1), others as they are."""
+    return unsqueeze(atleast_1d(input), 0) if input.ndim < 2 else input
+
+
+@_each
+def atleast_3d(input):
+    """A matrix with a last dimension of 1, a vector as (1, n, 1), a 0-d tensor as (1, 1, 1), others as they are."""
+    return unsqueeze(atleast_2d(input), -1) if input.ndim < 3 else input
 
 
 # ---- Splitting ----
@@ -248,7 +273,7 @@ def vstack(tensors):
 
 def dstack(tensors):
     """`cat` along dimension 2 of tensors made at least 3-d."""
-    return cat([unsqueeze(atleast_2d(x), -1) if x.ndim < 3 else x for x in tensors], 2)
+    return cat([atleast_3d(x) for x in tensors], 2)
 
 
 def sizes_of(arguments):
@@ -319,10 +344,16 @@ def reflected(n, a, b):
     return n - 1 - np.abs(np.abs(np.arange(-a, n + b)) - (n - 1))
 
 
+def circled(n, a, b):
+    """Negative widths cut off first: what is left is what goes round."""
+    first, kept = max(-a, 0), n - max(-a, 0) - max(-b, 0)
+    return first + np.arange(-max(a, 0), kept + max(b, 0)) % kept
+
+
 PAD_INDEX = {  # positions in 0 .. n-1 for each of a + n + b places
     "reflect": reflected,
     "replicate": lambda n, a, b: np.clip(np.arange(-a, n + b), 0, n - 1),
-    "circular": lambda n, a, b: np.arange(-a, n + b) % n,
+    "circular": circled,
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from kernelgrad.core import Array, Function, as_numpy, float32, from_numpy, kernel, move, zeros
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.views import normalize_dim, reshape
-from kernelgrad.ops.gathering import around
+from kernelgrad.ops.gathering import around, checked_index
 
 __all__ = [
     "argsort",
@@ -172,7 +172,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
 
 def distinct(values, inverse, counts, return_inverse, return_counts, device):
     found = [values] + [inverse] * bool(return_inverse) + [counts] * bool(return_counts)
-    found = tuple(move(from_numpy(np.ascontiguousarray(f)), device) for f in found)
+    found = tuple(move(from_numpy(np.asarray(f, order="C")), device) for f in found)
     return found if len(found) > 1 else found[0]
 
 
@@ -189,11 +189,35 @@ def bincount(input, weights=None, minlength=0):
     return move(from_numpy(counts), input.device)
 
 
-def searchsorted(sorted_sequence, input, *, right=False, side=None):
-    """Where each element of `input` would go in a sorted vector (or row by row) to keep it sorted."""
+def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
+    """Where each element of `input` would go in a sorted vector (or row by row) to keep it sorted.
+
+    Parameters
+    ----------
+    sorted_sequence : Tensor of shape (n,) or (*, n)
+    input : Tensor of any shape for a vector, else (*, m); or a number
+    right, side : after elements that are equal (``right=True``, ``side="right"``), or before them
+    sorter : int64 Tensor of the shape of `sorted_sequence`, its argsort, where that is not sorted itself
+    out_int32 : return int32 in place of int64
+    """
+    if side not in (None, "left", "right"):
+        raise RuntimeError(f"searchsorted(): side can only be 'left' or 'right' but got {side}")
+    if right and side == "left":
+        raise RuntimeError(
+            "searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+        )
     side = side or ("right" if right else "left")
     values = _host(input) if isinstance(input, Array) else np.asarray(input)
     rows = _host(sorted_sequence)
+    if rows.ndim == 0:
+        raise RuntimeError("searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
+    if sorter is not None:
+        if sorter.shape != sorted_sequence.shape:
+            raise RuntimeError(
+                f"searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                f"{list(rows.shape)} and got sorter tensor {list(sorter.shape)}"
+            )
+        rows = np.take_along_axis(rows, _host(checked_index(sorter, rows.shape[-1], dim=rows.ndim - 1)), -1)
     if rows.ndim == 1:
         found = np.searchsorted(rows, values, side)
     else:
@@ -215,9 +239,9 @@ def searchsorted(sorted_sequence, input, *, right=False, side=None):
         found = np.empty(values.shape, np.int64)
         for i in np.ndindex(rows.shape[:-1]):
             found[i] = np.searchsorted(rows[i], values[i], side)
-    return move(from_numpy(np.asarray(found, np.int64)), sorted_sequence.device)
+    return move(from_numpy(np.asarray(found, np.int32 if out_int32 else np.int64)), sorted_sequence.device)
 
 
-def bucketize(input, boundaries, *, right=False):
+def bucketize(input, boundaries, *, out_int32=False, right=False):
     """Index of the bucket, between sorted `boundaries`, of each element."""
-    return searchsorted(boundaries, input, right=right)
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)

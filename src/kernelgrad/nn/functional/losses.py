@@ -97,7 +97,7 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(-1, input.shape[-1] if input.ndim else 1)
     index = target.reshape(-1, 1)
     hinge = (margin - rows.gather(1, index) + rows).clamp(min=0)
     if p == 2:

@@ -1,0 +1,154 @@
+"""Arguments that are easily read otherwise than PyTorch reads them: one line a call, run on both libraries."""
+
+import numpy as np
+import pytest
+
+import kernelgrad as kg
+from kernelgrad.nn import functional as F
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Library:
+    """One of the two libraries, and tensors in it that are the same in both."""
+
+    def __init__(self, module, functional):
+        self.module, self.F = module, functional
+        self.leaves, self.rng = [], np.random.default_rng(5)
+
+    def __getattr__(self, name):
+        return getattr(self.module, name)
+
+    def of(self, *shape):
+        """A float64 leaf of normal numbers that wants a gradient."""
+        leaf = self.module.tensor(np.asarray(self.rng.standard_normal(shape)), requires_grad=True)
+        self.leaves.append(leaf)
+        return leaf
+
+    def int(self, *values):
+        return self.module.tensor(np.array(values[0] if len(values) == 1 else values, np.int64))
+
+    def counts(self, *shape):
+        """0, 1, 2 .. as int64."""
+        return self.module.tensor(np.arange(int(np.prod(shape))).reshape(shape))
+
+
+def answers(module, functional, call):
+    """Outputs and gradients of the leaves, for fixed upstream gradients, as NumPy arrays."""
+    library = Library(module, functional)
+    out = call(library)
+    outs = list(out) if isinstance(out, (tuple, list)) else [out]
+    rng, total = np.random.default_rng(6), None
+    for o in outs:
+        if o.requires_grad:
+            part = (o * module.tensor(np.asarray(rng.standard_normal(tuple(o.shape)), o.detach().numpy().dtype))).sum()
+            total = part if total is None else total + part
+    grads = []
+    if total is not None:
+        total.backward()
+        grads = [leaf.grad for leaf in library.leaves]
+    return [o.detach().numpy() for o in outs], [None if g is None else g.numpy() for g in grads]
+
+
+def assert_alike(call):
+    (ours, our_grads), (theirs, their_grads) = answers(kg, F, call), answers(torch, torch.nn.functional, call)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+    assert len(our_grads) == len(their_grads)  # 0 where the result wants no gradient
+    for a, b in zip(our_grads, their_grads, strict=True):  # None where a gradient is known to be 0
+        np.testing.assert_allclose(0.0 if a is None else a, 0.0 if b is None else b, rtol=1e-9, atol=1e-11)
+
+
+CALLS = {
+    # gradients
+    "masked_fill by a tensor": lambda t: t.masked_fill(t.of(3, 4), t.counts(3, 4) > 5, t.of()),
+    "masked_fill broadcast by a tensor": lambda t: t.masked_fill(t.of(4), t.counts(3, 4) > 5, t.of()),
+    "masked_fill of a constant by a tensor": lambda t: t.masked_fill(t.of(4).detach(), t.counts(4) > 1, t.of()),
+    "index_fill by a tensor": lambda t: t.index_fill(t.of(3, 4), 1, t.int(0, 2), t.of()),
+    "div floor": lambda t: t.div(t.of(3, 4), t.of(4), rounding_mode="floor"),
+    "div floor by a number": lambda t: t.div(t.of(3, 4), 0.3, rounding_mode="floor"),
+    "div trunc": lambda t: t.div(t.of(3, 4), t.of(4), rounding_mode="trunc"),
+    "norm 0": lambda t: t.norm(t.of(3, 4), 0, 1),
+    # numbers read as integers
+    "arange 0": lambda t: t.arange(0.1, 7.9, 2.5, dtype=t.int64),
+    "arange 1": lambda t: t.arange(0.1, 7.9, 2.5, dtype=t.int32),
+    "arange 2": lambda t: t.arange(7.9, -7.9, -2.5, dtype=t.int32),
+    "arange 3": lambda t: t.arange(0.0, 5.5, 0.5, dtype=t.int32),
+    "arange 4": lambda t: t.arange(-3.9, 3.9, 1.9, dtype=t.int64),
+    "arange 5": lambda t: t.arange(0.0, -8.000001, -4.0, dtype=t.int64),
+    "arange 6": lambda t: t.arange(0.1, 5, 0.7),
+    "linspace 0": lambda t: t.linspace(4.3, -3, 50, dtype=t.int64),
+    "linspace 1": lambda t: t.linspace(-3.7, 9.7, 4, dtype=t.int32),
+    "linspace 2": lambda t: t.linspace(4.3, 9.7, 1, dtype=t.int64),
+    "linspace 3": lambda t: t.linspace(4.3, 9.7, 0),
+    "logspace 0": lambda t: t.logspace(0, 4.9, 6, dtype=t.int64),
+    "logspace 1": lambda t: t.logspace(-2, 3, 6, 2.5, dtype=t.int32),
+    "addmv of integers": lambda t: t.addmv(t.counts(2), t.counts(2, 3), t.counts(3), alpha=1.6, beta=2.7),
+    "baddbmm of integers": lambda t: t.baddbmm(
+        t.counts(2, 2, 2), t.counts(2, 2, 3), t.counts(2, 3, 2), alpha=1.6, beta=2.7
+    ),
+    "integers to negative powers": lambda t: t.int(2, -1, -1, 1, 3) ** t.int(-1, -3, -2, -1, 0),
+    # shapes
+    "circular, narrower": lambda t: t.F.pad(t.of(1, 2, 4, 5), (-1, 2, -2, 1), "circular"),
+    "circular, narrower on the right": lambda t: t.F.pad(t.of(1, 2, 4, 5), (2, -1, 1, -2), "circular"),
+    "unique of a number": lambda t: t.unique(t.int(5), return_inverse=True, return_counts=True),
+    "unique_consecutive of a number": lambda t: t.unique_consecutive(t.int(5), return_inverse=True),
+    "tensordot of sizes 1": lambda t: t.tensordot(t.of(1, 2, 1), t.of(2, 1, 4), ([0, 1], [2, 0])),
+    "take_along_dim from the end": lambda t: t.take_along_dim(t.of(3, 4), t.int([[-1], [0], [-4]]), 1),
+    "take_along_dim broadcast": lambda t: t.take_along_dim(t.of(3, 1), t.int([[0, -1, 2]]), 0),
+    "pixel_shuffle of nothing": lambda t: t.F.pixel_shuffle(t.of(0, 4, 2, 3).detach(), 2),
+    "pixel_unshuffle of nothing": lambda t: t.F.pixel_unshuffle(t.of(2, 0, 2, 2).detach(), 2),
+    "multi_margin_loss of a number": lambda t: t.F.multi_margin_loss(t.of(), t.int(0)),
+    # 0-d tensors
+    "index_fill 0-d": lambda t: t.index_fill(t.of(), 0, t.int([0]), 2.5),
+    "index_copy 0-d": lambda t: t.index_copy(t.of(), 0, t.int([0]), t.of()),
+    "index_add 0-d": lambda t: t.index_add(t.of(), 0, t.int([0]), t.of(), alpha=-2),
+    "scatter 0-d": lambda t: t.scatter(t.of(), 0, t.int(0), t.of()),
+    "scatter_add 0-d": lambda t: t.scatter_add(t.of(), 0, t.int(0), t.of()),
+    "gather 0-d": lambda t: t.gather(t.of(), 0, t.int(0)),
+    # spellings
+    "flip dims": lambda t: (t.flip(t.of(2, 3), dims=(0, 1)), t.of(2, 3).flip(-1), t.flip(t.of(2, 3), [0])),
+    "diag_embed 0": lambda t: t.diag_embed(t.of(2, 3), 1, 0, 2),
+    "diag_embed 1": lambda t: t.diag_embed(t.of(2, 3), -1, 2, 0),
+    "diag_embed 2": lambda t: t.diag_embed(t.of(2, 3), offset=1, dim1=1, dim2=2),
+    "round 2": lambda t: t.round(t.of(20) * 100, decimals=2),
+    "round -2": lambda t: (t.of(20) * 1000).round(decimals=-2),
+    "round_": lambda t: (t.of(20).detach() * 1000).round_(decimals=-1),
+    "slice_scatter": lambda t: t.slice_scatter(t.of(5, 6), t.of(5, 2), dim=1, start=1, end=5, step=2),
+    "select_scatter": lambda t: t.select_scatter(t.of(5, 6), t.of(5), 1, -2),
+    "scalar_tensor": lambda t: t.scalar_tensor(3.5, dtype=t.float64, requires_grad=True),
+    "searchsorted 0": lambda t: t.searchsorted(t.int(1, 3, 5), t.counts(7), side="right", out_int32=True),
+    "searchsorted 1": lambda t: t.searchsorted(t.int(5, 1, 3), t.counts(7), sorter=t.int(1, 2, 0)),
+    "bucketize": lambda t: t.bucketize(t.counts(7), t.int(1, 3, 5), out_int32=True, right=True),
+    "repeat_interleave size": lambda t: t.repeat_interleave(t.of(3, 2), t.int(1, 0, 2), 0, output_size=3),
+    "repeat_interleave alone": lambda t: t.repeat_interleave(t.int(1, 0, 2)),
+    "atleast_1d": lambda t: t.atleast_1d([t.of(), t.of(2)]),
+    "atleast_2d": lambda t: t.atleast_2d(t.of(), t.of(2), t.of(0)),
+    "atleast_3d": lambda t: t.atleast_3d(t.of(), t.of(2), t.of(2, 3), t.of(2, 3, 4)),
+    "rot90": lambda t: [t.rot90(t.of(2, 3, 4), k, (0, 2)) for k in range(-1, 4)],
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_answers_as_pytorch_does(call):
+    assert_alike(call)
+
+
+def test_what_pytorch_refuses():
+    x = kg.ones(2, 3)
+    for call, error in (
+        (lambda: kg.arange(0.0, 2.0, 0.5, dtype=kg.int64), ValueError),
+        (lambda: kg.slice_scatter(x, kg.ones(2, 2), 1), RuntimeError),
+        (lambda: kg.repeat_interleave(x, 2, 0, output_size=5), RuntimeError),
+        (lambda: kg.diag_embed(x, 0, 1, 1), RuntimeError),
+        (lambda: kg.rot90(x, 1, (0, 0)), RuntimeError),
+        (lambda: kg.searchsorted(kg.ones(3), x, right=True, side="left"), RuntimeError),
+        (lambda: kg.round(kg.tensor([1, 2]), decimals=1), NotImplementedError),
+        (lambda: kg.scatter(x, 1, kg.tensor([0]), kg.ones(1)), RuntimeError),
+    ):
+        with pytest.raises(error):
+            call()
