@@ -30,9 +30,9 @@ static float shift_of(float m) {
 } /* -inf alone sums to 0; inf makes nan, as in PyTorch */
 static float scalar(vec_f32 v) { return vec_lane0(v); }
 
-/* log(sum exp(x)) of a row that lies together, in one reading: a block's maximum is found, then its sum, both from L1;
- * the sum so far is rescaled when a block raises the maximum (Milakov & Gimelshein 2018, arXiv:1805.02867). */
-static float log_sum_exp(const float *x, int64_t n) {
+/* sum exp(x - shifted) of a row that lies together, in one reading: a block's maximum is found, then its sum, both from
+ * L1; the sum so far is rescaled when a block raises the maximum (Milakov & Gimelshein 2018, arXiv:1805.02867). */
+static float sum_exp(const float *x, int64_t n, float *shifted) {
     float m = -INFINITY, shift = 0.0f, sum = 0.0f;
     for (int64_t i = 0; i < n; i += TREE_BLOCK) {
         int64_t count = smaller(TREE_BLOCK, n - i);
@@ -45,7 +45,8 @@ static float log_sum_exp(const float *x, int64_t n) {
         }
         sum += tree_row(TREE_SUM_EXP, x + i, count, shift);
     }
-    return scalar(vec_log(vec_set(sum))) + shift;
+    *shifted = shift;
+    return sum;
 }
 
 /* The share of class c in the loss before the target's own: floor, or keep * wanted + floor; times its weight. */
@@ -104,13 +105,18 @@ static void forward_rows(void *context, int64_t chunk) {
     const problem *p = context;
     int64_t stop = smaller((chunk + 1) * p->units, p->rows), width = 1;
     for (int64_t row = chunk * p->units; row < stop; row += width) {
-        int64_t at = row * p->classes;
-        float *lse = p->lse + row, mass[TREE_WIDTH];
-        if (p->inner == 1) {
-            *lse = log_sum_exp(p->x + at, p->classes);
-            p->losses[row] = p->floor != 0.0f || p->wanted ? smooth_row(p, row, *lse, mass) : 0.0f;
+        int64_t at = row * p->classes, step = p->inner == 1 ? p->classes : 1; /* step: to the next row */
+        float *lse = p->lse + row, mass[TREE_WIDTH], m[TREE_WIDTH];
+        if (p->inner == 1) { /* 16 logarithms cost as much as one */
+            float sum[16] = {0};
+            width = smaller(16, stop - row);
+            for (int64_t j = 0; j < 16; j++) m[j] = 0.0f;
+            for (int64_t j = 0; j < width; j++) sum[j] = sum_exp(p->x + at + j * step, p->classes, m + j);
+            for (int64_t j = 0; j < width; j += VEC_LANES)
+                vec_store(lse + j, vec_add(vec_log(vec_loadu(sum + j)), vec_loadu(m + j)), width - j);
+            for (int64_t j = 0; j < width; j++)
+                p->losses[row + j] = p->floor != 0.0f || p->wanted ? smooth_row(p, row + j, lse[j], mass) : 0.0f;
         } else {
-            float m[TREE_WIDTH];
             at = strip_at(p, row, stop, &width);
             tree_columns(TREE_SHIFT, p->x + at, p->x, 0, m, p->classes, p->inner, width, TREE_ROWS);
             for (int64_t j = 0; j < width; j++) m[j] = shift_of(m[j]);
@@ -131,7 +137,7 @@ static void forward_rows(void *context, int64_t chunk) {
             if (t == p->ignore_index)
                 p->losses[row + j] = 0.0f;
             else
-                p->losses[row + j] += p->keep * w * (lse[j] - p->x[at + t * p->inner + j]);
+                p->losses[row + j] += p->keep * w * (lse[j] - p->x[at + t * p->inner + j * step]);
         }
     }
 }

@@ -73,6 +73,11 @@ VEC_INLINE vec_f32 tree_accumulate(tree_kind kind, vec_f32 acc, vec_f32 x, vec_f
     }
 }
 
+/* Missing lanes load as 0, which these add without a trace: a sum that starts at +0 is never -0. */
+VEC_INLINE int tree_ignores_zero(tree_kind kind) {
+    return kind == TREE_SUM || kind == TREE_SUM_SQUARES || kind == TREE_SUM_PRODUCTS;
+}
+
 VEC_INLINE vec16 tree_merge(tree_kind kind, vec16 a, vec16 b) {
     switch (kind) {
     case TREE_PROD:
@@ -126,7 +131,7 @@ VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int6
             if (at < n) {
                 vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, n - at) : c;
                 vec_f32 next = tree_accumulate(kind, acc[k].v[j], vec_load(x + at, n - at), second);
-                acc[k].v[j] = vec_select(vec_first(n - at), next, acc[k].v[j]);
+                acc[k].v[j] = tree_ignores_zero(kind) ? next : vec_select(vec_first(n - at), next, acc[k].v[j]);
             }
         }
     return tree_merge(kind, tree_merge(kind, acc[0], acc[1]), tree_merge(kind, acc[2], acc[3]));

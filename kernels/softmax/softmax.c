@@ -4,6 +4,8 @@
 #include "reduction/tree.h"
 #include "runtime/kernel.h"
 
+enum { FEW_FLOATS = 4096 }; /* rows up to 16 of which take their logarithms side by side stay in the L1 together */
+
 typedef struct {
     int64_t at, width; /* where the first of `width` neighbouring rows begins */
 } strip;
@@ -115,12 +117,21 @@ static void log_softmax_forward(void *const *arrays, const int64_t *sizes, const
     float *out = arrays[1];
     int64_t n = sizes[1], inner = sizes[2];
     (void)scalars;
-    for (int64_t row = start; row < stop && inner == 1; row++) {
-        const float *xr = x + row * n;
-        float m = tree_row(TREE_SHIFT, xr, n, 0.0f);
-        vec_f32 mv = vec_set(m), log_sum = vec_log(vec_set(tree_row(TREE_SUM_EXP, xr, n, m)));
-        for (int64_t i = 0; i < n; i += VEC_LANES)
-            vec_store(out + row * n + i, vec_sub(vec_sub(vec_load(xr + i, n - i), mv), log_sum), n - i);
+    const int64_t few = n > 0 && n <= FEW_FLOATS / 16 ? 16 : n > 0 && n < FEW_FLOATS ? FEW_FLOATS / n : 1;
+    for (int64_t row = start; row < stop && inner == 1; row += few) {
+        const int64_t rows = few < stop - row ? few : stop - row;
+        float m[16] = {0}, sum[16] = {0};
+        for (int64_t r = 0; r < rows; r++) {
+            m[r] = tree_row(TREE_SHIFT, x + (row + r) * n, n, 0.0f);
+            sum[r] = tree_row(TREE_SUM_EXP, x + (row + r) * n, n, m[r]);
+        }
+        for (int64_t r = 0; r < rows; r += VEC_LANES) vec_storeu(sum + r, vec_log(vec_loadu(sum + r)));
+        for (int64_t r = 0; r < rows; r++) {
+            const float *xr = x + (row + r) * n;
+            const vec_f32 mv = vec_set(m[r]), log_sum = vec_set(sum[r]);
+            for (int64_t i = 0; i < n; i += VEC_LANES)
+                vec_store(out + (row + r) * n + i, vec_sub(vec_sub(vec_load(xr + i, n - i), mv), log_sum), n - i);
+        }
     }
     for (int64_t row = start; row < stop && inner > 1;) {
         strip s = strip_of(row, stop, n, inner);

@@ -2,7 +2,7 @@
 
 A reduction follows memory: dimensions in the order of their strides, neighbours of a kind taken together, so that an NHWC
 activation reduced over N, H and W is (1, N H W, C) as it lies. Where kept and reduced dimensions alternate in memory, one
-permuted copy is made. Backward fills an array laid out like the input.
+permuted copy is made; sums and means take two steps instead. Backward fills an array laid out like the input.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
@@ -189,6 +189,24 @@ cdef int launch(Kernel k, Grouping g, void **arrays, int count, int blocks, cons
 
 # ---- Over any dimensions ----
 
+cdef tuple innermost(Array x, int mask):
+    """Of the dimensions in `mask` those that lie next to each other in memory and innermost."""
+    cdef list order = sorted([(x.strides[d], d) for d in range(x.nd) if x.dims[d] != 1])
+    cdef list found = []
+    for stride, d in order:
+        if mask >> d & 1:
+            found.append(d)
+        elif found:
+            break
+    return tuple(found + [d for d in range(x.nd) if x.dims[d] == 1 and mask >> d & 1])
+
+
+cdef object drop(Array x, tuple dims):
+    """Without the dimensions `dims`, which have size 1; recorded."""
+    from kernelgrad.core.views import reshape
+    return reshape(x, tuple([x.dims[d] for d in range(x.nd) if d not in dims]))
+
+
 cdef enum:
     PLAIN = 0          # kernel (x, out)
     MOMENTS = 1        # (x, mean, out), with a correction
@@ -200,9 +218,11 @@ cdef class Reduction:
     cdef readonly str name
     cdef Kernel forward, backward
     cdef int kind
+    cdef bint in_steps
     cdef tuple keeps
 
     def __init__(self, str name, tuple keeps=(), str backward=None, bint differentiable=True):
+        self.in_steps = name == "sum" or name == "mean"
         self.name = name
         self.keeps = keeps
         self.kind = MOMENTS if "mean" in keeps else EXTREMUM if "indices" in keeps else PLAIN
@@ -219,6 +239,15 @@ cdef class Reduction:
         for d in dims:
             mask |= 1 << d
         g = group(source, mask)
+        if g.permuted and self.in_steps:
+            dims = innermost(source, mask)
+            for d in dims:
+                mask &= ~(1 << d)
+            rest = tuple([d for d in range(x.nd) if mask >> d & 1])
+            out = self(x, dims, True, result)
+            if keepdim:
+                return self(out, rest, True, result)
+            return drop(self(out, rest, True, result), dims + rest)
         block = g.block(source)
         out = g.new_result(result.code, x.on, keepdim)
         arrays[0] = <void *>block
