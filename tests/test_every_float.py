@@ -1,17 +1,29 @@
-"""Functions of one float32 stay within the errors that docs/accuracy.md publishes; exhaustively by
-`python -m kernelgrad.testing.every_float --full`."""
+"""Functions of float32 stay within the errors that docs/accuracy.md publishes, and have the same bits on all
+instruction sets with fma; exhaustively by `python -m kernelgrad.testing.every_float --full`."""
 
 import pytest
 
 from kernelgrad import core
 from kernelgrad.testing import every_float
 
+LEVELS = core.available_levels()[::-1]
 
-@pytest.mark.parametrize("level", core.available_levels())
+
+def check(results, bars, bars_generic):
+    for level, (most, at, same) in zip(LEVELS, results, strict=True):
+        assert most <= (bars_generic if level == "generic" else bars), f"{level}: {most} ulp at {at!r}"
+        assert same or level == "generic", f"{level} differs from {LEVELS[0]}"
+
+
 @pytest.mark.parametrize("name", every_float.BARS)
-def test_every_251st_float(name, level):
+def test_every_251st_float(name):
     if name in ("erf", "erfc", "gelu"):
         pytest.importorskip("scipy", reason="NumPy has no error function, and the C library's one by one takes minutes")
-    most, at = every_float.worst(name, level)
-    bars = {**every_float.BARS, **(every_float.BARS_GENERIC if level == "generic" else {})}
-    assert most <= bars[name], f"{name}: {most} ulp at {at!r}"
+    bar = every_float.BARS[name]
+    check(every_float.worst(name, LEVELS), bar, every_float.BARS_GENERIC.get(name, bar))
+
+
+@pytest.mark.parametrize("name", every_float.PAIRS)
+def test_pairs(name):
+    bar = every_float.PAIRS[name]
+    check(every_float.worst_pair(name, LEVELS, 400_000), bar, bar)

@@ -20,31 +20,7 @@ VEC_INLINE vec_f32 norm(vec_f32 a, vec_f32 b) { return vec_fma(a, a, vec_mul(b, 
 BROADCAST3(atan2_backward_x, NONE, vec_div(vec_mul(c, b), norm(a, b)))
 BROADCAST3(atan2_backward_y, NONE, vec_div(vec_neg(vec_mul(c, a)), norm(a, b)))
 
-/* Remainders are exact, so they come from the C library: a - b trunc(a / b), and the same moved to the sign of b. */
-static float floor_mod(float a, float b) {
-    float r = fmodf(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r == 0 ? copysignf(0, b) : r;
-}
-/* As Python: the quotient that goes with floor_mod, to the nearest whole number. */
-static float floor_divide(float a, float b) {
-    if (b == 0) return a / b;
-    float r = fmodf(a, b), q = (a - r) / b;
-    if (r != 0 && (r < 0) != (b < 0)) q -= 1;
-    if (q == 0) return copysignf(0, a / b);
-    float whole = floorf(q);
-    return q - whole > 0.5f ? whole + 1 : whole;
-}
-#define BY_LANE(name, function)                                          \
-    VEC_INLINE vec_f32 name(vec_f32 a, vec_f32 b) {                      \
-        float p[VEC_LANES], q[VEC_LANES];                                \
-        vec_storeu(p, a);                                                \
-        vec_storeu(q, b);                                                \
-        for (int i = 0; i < VEC_LANES; i++) p[i] = function(p[i], q[i]); \
-        return vec_loadu(p);                                             \
-    }
-BY_LANE(vec_fmod, fmodf)
-BY_LANE(vec_remainder, floor_mod)
-BY_LANE(vec_floor_divide, floor_divide)
+/* a - b trunc(a / b), a - b floor(a / b), and the quotient that goes with the latter */
 BROADCAST2(fmod_forward, NONE, vec_fmod(a, b))
 BROADCAST2(remainder_forward, NONE, vec_remainder(a, b))
 BROADCAST2(floor_divide_forward, NONE, vec_floor_divide(a, b))

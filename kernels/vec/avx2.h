@@ -103,6 +103,8 @@ VEC_INLINE int vec_all(vec_mask m) { return _mm256_movemask_ps(m) == 0xff; }
 VEC_INLINE vec_i32 vec_i32_set(int32_t x) { return _mm256_set1_epi32(x); }
 VEC_INLINE vec_i32 vec_i32_add(vec_i32 a, vec_i32 b) { return _mm256_add_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_sub(vec_i32 a, vec_i32 b) { return _mm256_sub_epi32(a, b); }
+VEC_INLINE vec_i32 vec_i32_max(vec_i32 a, vec_i32 b) { return _mm256_max_epi32(a, b); }
+VEC_INLINE vec_i32 vec_i32_min(vec_i32 a, vec_i32 b) { return _mm256_min_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_mul(vec_i32 a, vec_i32 b) { return _mm256_mullo_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_umulhi(vec_i32 a, vec_i32 b) {
     __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(a, b), 32);

@@ -92,6 +92,8 @@ VEC_INLINE int vec_all(vec_mask m) { return m == 0xffff; }
 VEC_INLINE vec_i32 vec_i32_set(int32_t x) { return _mm512_set1_epi32(x); }
 VEC_INLINE vec_i32 vec_i32_add(vec_i32 a, vec_i32 b) { return _mm512_add_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_sub(vec_i32 a, vec_i32 b) { return _mm512_sub_epi32(a, b); }
+VEC_INLINE vec_i32 vec_i32_max(vec_i32 a, vec_i32 b) { return _mm512_max_epi32(a, b); }
+VEC_INLINE vec_i32 vec_i32_min(vec_i32 a, vec_i32 b) { return _mm512_min_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_mul(vec_i32 a, vec_i32 b) { return _mm512_mullo_epi32(a, b); }
 VEC_INLINE vec_i32 vec_i32_umulhi(vec_i32 a, vec_i32 b) {
     __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(a, b), 32);

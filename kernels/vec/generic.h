@@ -123,6 +123,8 @@ VEC_INLINE vec_f32 vec_trunc(vec_f32 a) { return vec_copysign(vec_floor(vec_abs(
 /* ---- Integers ---- */
 VEC_INLINE vec_i32 vec_i32_add(vec_i32 a, vec_i32 b) { return (vec_i32)((vec_u32)a + (vec_u32)b); }
 VEC_INLINE vec_i32 vec_i32_sub(vec_i32 a, vec_i32 b) { return (vec_i32)((vec_u32)a - (vec_u32)b); }
+VEC_INLINE vec_i32 vec_i32_max(vec_i32 a, vec_i32 b) { return (a & (a > b)) | (b & ~(a > b)); }
+VEC_INLINE vec_i32 vec_i32_min(vec_i32 a, vec_i32 b) { return (a & (a < b)) | (b & ~(a < b)); }
 VEC_INLINE vec_i32 vec_i32_mul(vec_i32 a, vec_i32 b) { return (vec_i32)((vec_u32)a * (vec_u32)b); }
 VEC_INLINE vec_i32 vec_i32_umulhi(vec_i32 a, vec_i32 b) {
     vec_u32 x = (vec_u32)a, y = (vec_u32)b, r;

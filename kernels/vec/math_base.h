@@ -1,4 +1,4 @@
-/* What the files of vec_math.h share: polynomials, and functions by way of the C library. */
+/* What the files of vec_math.h share: polynomials. */
 #ifndef KG_VEC_MATH_BASE_H
 #define KG_VEC_MATH_BASE_H
 
@@ -20,18 +20,5 @@
             poly_ = vec_f64_fma(poly_, x, vec_f64_set((c)[k_]));         \
         poly_;                                                           \
     })
-
-/* A float function lane by lane through the double one of the C library: rounded once more, so right to half an ulp and
- * the same everywhere, but slow. For what nobody calls in a loop. */
-#define VEC_BY_LANE(name, expression)         \
-    VEC_INLINE vec_f32 name(vec_f32 v) {      \
-        float lane[VEC_LANES];                \
-        vec_storeu(lane, v);                  \
-        for (int i = 0; i < VEC_LANES; i++) { \
-            double x = lane[i];               \
-            lane[i] = (float)(expression);    \
-        }                                     \
-        return vec_loadu(lane);               \
-    }
 
 #endif

@@ -20,80 +20,91 @@ VEC_INLINE vec_f32 vec_erf(vec_f32 x) {
     return vec_select(vec_lt(t, vec_set(0.9f)), small, vec_copysign(large, x));
 }
 
-VEC_BY_LANE(vec_erfc, erfc(x))
-
-/* ---- The normal distribution: cdf(x) = 1/2 + x q(x^2) for |x| < 1, else tail or 1 - tail ---- */
-
-/* (cdf(x) - 1/2) / x for z = x^2 < 1: minimax, 2^-28. */
-VEC_INLINE vec_f32 vec_normal_centre(vec_f32 z) {
-    static const float c[] = {0x1.988454p-2f,   -0x1.105862p-4f, 0x1.46d558p-7f,
-                              -0x1.376eacp-10f, 0x1.e26c9p-14f,  -0x1.122046p-17f};
-    return VEC_POLY(z, c);
+/* e^-(t^2) = e^r 2^n, and e^-(t^2 / 2): the rounding error of the square is put back. */
+VEC_INLINE vec_f32 vec_gauss_rest(vec_f32 t, float minus_scale, vec_f32 *n) {
+    vec_f32 h = vec_mul(vec_set(minus_scale), t), z = vec_mul(h, t);
+    return vec_add(vec_exp_rest(z, n), vec_mul_error(h, t, z));
 }
 
-/* cdf(-t) e^(t^2 / 2) for t > 0.98: q(u) / (t + c), u = (t - c) / (t + c), minimax up to t = 14.7, 2^-27. At this c the
- * constant term is nearly a float, and q so flat that the error of u hardly matters. */
-VEC_INLINE vec_f32 vec_normal_tail(vec_f32 t) {
-    static const float c[] = {0x1.4da5cap-1f,  -0x1.1ae6b4p-2f, -0x1.af1d72p-7f,  0x1.1cc05ap-5f, 0x1.32ba02p-7f,
-                              -0x1.02e40ep-8f, -0x1.f711b6p-9f, -0x1.3b72d8p-10f, 0x1.a1c30cp-10f};
-    const vec_f32 centre = vec_set(1.78125f);
-    t = vec_min(vec_set(16.0f), t);
-    vec_f32 over = vec_div(vec_set(1.0f), vec_add(t, centre)), u = vec_mul(vec_sub(t, centre), over);
-    return vec_mul(VEC_POLY(u, c), over);
+/* erfc(t) = e^(-t^2) q(u) / (t + c), u = (t - c) / (t + c), for 0 <= t <= 10.1 (minimax, 2^-26.5; at this c the
+ * constant term is nearly a float); erfc(-t) = 2 - erfc(t). The quotient's error is put back, and the last product
+ * rounded once. */
+VEC_INLINE vec_f32 vec_erfc(vec_f32 x) {
+    static const float c[] = {-0x1.20591ep-1f, 0x1.0bc17ap-3f,  0x1.18962p-5f,   -0x1.1f8c16p-6f,  -0x1.c2d16ep-8f,
+                              0x1.fe4d8ap-10f, 0x1.d73e7cp-10f, 0x1.a25844p-14f, -0x1.3cb8c4p-12f, -0x1.8c8f66p-14f};
+    const vec_f32 first = vec_set(0x1.f77ad6p-1f), centre = vec_set(1.6328125f), one = vec_set(1.0f);
+    vec_f32 n, rest, t = vec_min(vec_set(10.125f), vec_abs(x));
+    vec_f32 p = vec_exp_parts(vec_gauss_rest(t, -1.0f, &n), &rest);
+    vec_f32 sum = vec_add(t, centre), over = vec_div(one, sum);
+    vec_f32 most = vec_max(t, centre), lost = vec_sub(vec_min(t, centre), vec_sub(sum, most));
+    vec_f32 off = vec_fnma(lost, over, vec_fnma(sum, over, one));
+    vec_f32 u = vec_mul(vec_sub(t, centre), over);
+    u = vec_fma(u, off, u);
+    vec_f32 more = vec_mul(VEC_POLY(u, c), u), q = vec_add(first, more), h = vec_mul(q, over);
+    vec_f32 h_rest = vec_fma(vec_sub(more, vec_sub(q, first)), over, vec_fma(h, off, vec_mul_error(q, over, h)));
+    vec_f32 y = vec_ldexp(vec_fma(h, p, vec_fma(h, rest, vec_mul(h_rest, p))), n);
+    return vec_select(vec_lt(x, vec_zero()), vec_sub(vec_set(2.0f), y), y);
 }
 
-/* e^(-x^2 / 2) = p 2^n, the square exact in double. */
-VEC_INLINE vec_f32 vec_gauss_split(vec_f32 x, vec_f32 *n) {
-    const vec_f64 minus_half = vec_f64_set(-0.5);
-    vec_f64 lo = vec_f64_lo(x), hi = vec_f64_hi(x);
-    return vec_exp_split_f64(vec_f64_mul(vec_f64_mul(lo, lo), minus_half), vec_f64_mul(vec_f64_mul(hi, hi), minus_half),
-                             n);
+/* ---- The normal distribution: cdf(-t) = e^(-t^2 / 2) q(u) / (t + c), u = 1 - 2 c / (t + c), for t >= 0 ---- */
+
+/* q(u): minimax up to t = 14.8, 2^-27. At this c the constant term is nearly a float. */
+#define VEC_NORMAL_CENTRE 3.3359375f
+VEC_INLINE vec_f32 vec_normal_tail(vec_f32 u) {
+    static const float c[] = {0x1.7ade3ap-1f, -0x1.190648p-1f,  0x1.27ddaep-2f,  -0x1.7c836ap-4f, 0x1.9776ecp-8f,
+                              0x1.0837f8p-7f, -0x1.f86da6p-10f, -0x1.e6e5cp-11f, 0x1.12cac4p-12f, 0x1.1afce4p-13f};
+    return VEC_POLY(u, c);
 }
 
-/* x cdf(x). Below zero x times the tail is formed before scaling by 2^n, which keeps all bits where the tail is
- * subnormal; the limit at -inf is 0, not nan. */
+/* x cdf(x) = max(x, 0) - t cdf(-t), t = |x|, and u = 2 t / (t + c) - 1. From 16 on nothing is subtracted: the limit at
+ * -inf is 0, not nan. */
 VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
-    vec_f32 n, p = vec_gauss_split(x, &n), z = vec_mul(x, x);
-    vec_f32 small = vec_mul(x, vec_fma(x, vec_normal_centre(z), vec_set(0.5f)));
-    vec_f32 tail = vec_mul(p, vec_normal_tail(vec_abs(x)));
-    vec_mask negative = vec_lt(x, vec_zero());
-    vec_f32 below = vec_ldexp(vec_mul(vec_max(vec_set(-16.0f), x), tail), n);
-    vec_f32 above = vec_mul(x, vec_sub(vec_set(1.0f), vec_ldexp(tail, n)));
-    return vec_select(vec_lt(z, vec_set(1.0f)), small, vec_select(negative, below, above));
+    const vec_i32 most = vec_bits(vec_set(16.0f));
+    vec_f32 n, t = vec_from_bits(vec_i32_min(most, vec_bits(vec_abs(x)))); /* a nan takes its way through max below */
+    vec_f32 p = vec_exp_small(vec_gauss_rest(t, -0.5f, &n));
+    vec_f32 share = vec_div(t, vec_add(t, vec_set(VEC_NORMAL_CENTRE)));
+    vec_f32 q = vec_normal_tail(vec_fma(vec_set(2.0f), share, vec_set(-1.0f)));
+    vec_f32 less = vec_ldexp(vec_mul(vec_mul(share, q), p), n);
+    return vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
 }
 
-/* cdf(x) + x e^(-x^2 / 2) / sqrt(2 pi) */
+/* cdf(x) + x e^(-x^2 / 2) / sqrt(2 pi): below zero d = cdf(-t) - t e^(-t^2 / 2) / sqrt(2 pi), above 1 - d. */
 VEC_INLINE vec_f32 vec_gelu_slope(vec_f32 x) {
-    vec_f32 n, p = vec_gauss_split(x, &n), e = vec_ldexp(p, n), z = vec_mul(x, x);
-    vec_f32 small = vec_fma(x, vec_normal_centre(z), vec_set(0.5f)), tail = vec_mul(e, vec_normal_tail(vec_abs(x)));
-    vec_f32 large = vec_select(vec_lt(x, vec_zero()), tail, vec_sub(vec_set(1.0f), tail));
-    vec_f32 v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x)); /* e is 0 there, and must not meet an infinity */
-    return vec_fma(vec_mul(v, vec_set(0x1.988454p-2f)), e, vec_select(vec_lt(z, vec_set(1.0f)), small, large));
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 n, t = vec_min(vec_set(16.0f), vec_abs(x));
+    vec_f32 p = vec_exp_small(vec_gauss_rest(t, -0.5f, &n));
+    const vec_f32 c = vec_set(VEC_NORMAL_CENTRE);
+    vec_f32 over = vec_div(one, vec_add(t, c)), q = vec_normal_tail(vec_mul(vec_sub(t, c), over));
+    vec_f32 d = vec_fma(q, over, vec_mul(t, vec_set(-0x1.988454p-2f)));
+    d = vec_ldexp(vec_mul(d, p), n);
+    return vec_select(vec_lt(x, vec_zero()), d, vec_sub(one, d));
 }
 
-/* x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3), which is x (1 + tanh z) / 2. The exponent is kept in double, or
- * the lower tail would lose all its digits: e^-|2 z| = p 2^n. */
-VEC_INLINE vec_f32 vec_gelu_tanh_split(vec_f32 x, vec_f32 *n) {
-    const vec_f64 a = vec_f64_set(-1.5957691216057308), b = vec_f64_set(-1.5957691216057308 * 0.044715);
-    vec_f32 v = vec_abs(x);
-    vec_f64 lo = vec_f64_lo(v), hi = vec_f64_hi(v);
-    lo = vec_f64_mul(lo, vec_f64_fma(vec_f64_mul(lo, lo), b, a));
-    hi = vec_f64_mul(hi, vec_f64_fma(vec_f64_mul(hi, hi), b, a));
-    return vec_exp_split_f64(lo, hi, n);
+/* x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3), which is x (1 + tanh z) / 2. The exponent 2 z = x (a + b x^2) is
+ * carried in two parts, or the lower tail would lose all its digits: e^-2z = e^r 2^n. */
+VEC_INLINE vec_f32 vec_gelu_tanh_rest(vec_f32 x, vec_f32 *n) {
+    const vec_f32 a = vec_set(-0x1.988454p0f), a_rest = vec_set(0x1.857936p-25f);
+    const vec_f32 b = vec_set(-0x1.2444f2p-4f), b_rest = vec_set(-0x1.49b16ap-29f);
+    vec_f32 v = vec_min(vec_set(6.0f), vec_max(vec_set(-11.0f), x)); /* limits as those of vec_gate_rest */
+    vec_f32 z = vec_mul(v, v), bz = vec_mul(b, z);
+    vec_f32 bz_rest = vec_fma(b, vec_mul_error(v, v, z), vec_fma(b_rest, z, vec_mul_error(b, z, bz)));
+    vec_f32 w = vec_add(a, bz), back = vec_sub(w, a), w_rest = vec_add(vec_sub(a, vec_sub(w, back)), vec_sub(bz, back));
+    w_rest = vec_add(w_rest, vec_add(a_rest, bz_rest));
+    vec_f32 y = vec_mul(v, w);
+    return vec_add(vec_exp_rest(y, n), vec_fma(v, w_rest, vec_mul_error(v, w, y)));
 }
 VEC_INLINE vec_f32 vec_gelu_tanh(vec_f32 x) {
-    vec_f32 n, p = vec_gelu_tanh_split(x, &n);
-    return vec_gated(x, p, n);
+    vec_f32 n, m, r = vec_gelu_tanh_rest(x, &n), sum = vec_gate(r, n, &m);
+    return vec_ldexp(vec_div(vec_max(vec_set(-11.0f), x), sum), vec_neg(n));
 }
-/* s + x s (1 - s) d(2 z)/dx, s = sigmoid(2 z), d(2 z)/dx = 2 sqrt(2 / pi) (1 + 3 0.044715 x^2). From |x| = 16 on s (1 -
- * s) is 0, and must not meet an infinite x. */
+/* s + x s (1 - s) d(2 z)/dx, s = sigmoid(2 z), d(2 z)/dx = 2 sqrt(2 / pi) (1 + 3 0.044715 x^2). Beyond 11 s (1 - s) is
+ * 0, and must not meet an infinite x. */
 VEC_INLINE vec_f32 vec_gelu_tanh_slope(vec_f32 x) {
-    const vec_f32 one = vec_set(1.0f);
-    vec_f32 n, p = vec_gelu_tanh_split(x, &n), e = vec_ldexp(p, n), q = vec_div(e, vec_add(one, e));
-    vec_f32 s = vec_select(vec_lt(x, vec_zero()), q, vec_sub(one, q));
-    vec_f32 v = vec_min(vec_set(16.0f), vec_max(vec_set(-16.0f), x));
+    vec_f32 n, m, r = vec_gelu_tanh_rest(x, &n), sum = vec_gate(r, n, &m), over = vec_div(vec_set(1.0f), sum);
+    vec_f32 v = vec_min(vec_set(11.0f), vec_max(vec_set(-11.0f), x));
     vec_f32 dz = vec_fma(vec_mul(v, v), vec_set(1.5957691216057308f * 0.134145f), vec_set(1.5957691216057308f));
-    return vec_fma(vec_mul(vec_mul(v, dz), q), vec_sub(one, q), s);
+    vec_f32 rest = vec_mul(vec_exp_small(r), over); /* 1 - s */
+    return vec_ldexp(vec_mul(over, vec_fma(vec_mul(v, dz), rest, vec_set(1.0f))), vec_neg(n));
 }
 
 #endif

@@ -27,6 +27,15 @@ VEC_INLINE vec_f32 vec_exp_split(vec_f32 x, vec_f32 *n) {
     return vec_exp_small(vec_exp_rest(x, n));
 }
 
+/* The same as p + *rest, p = 1 + r rounded: a factor times both rounds once where it would twice. */
+VEC_INLINE vec_f32 vec_exp_parts(vec_f32 r, vec_f32 *rest) {
+    static const float c[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 p = vec_add(one, r);
+    *rest = vec_fma(vec_mul(r, r), VEC_POLY(r, c), vec_add(vec_sub(one, p), r));
+    return p;
+}
+
 /* Beyond -112 and 89 the answer is 0 or inf. */
 VEC_INLINE vec_f32 vec_exp(vec_f32 x) {
     vec_f32 n, p = vec_exp_split(x, &n);
@@ -68,43 +77,42 @@ VEC_INLINE vec_f32 vec_expm1(vec_f32 x) {
     return vec_select(vec_eq(n, vec_zero()), vec_select(vec_eq(x, vec_zero()), x, p), vec_add(y, y));
 }
 
-/* 1 / (1 + e^-x) from e = e^-|x|, which does not overflow: a - a q, q = e / (1 + e), a = 1 or e. */
-VEC_INLINE vec_f32 vec_sigmoid(vec_f32 x) {
+/* ---- Sigmoid and its kin: with e^-x = e^r 2^n they are quotients of p = e^r and m = 2^-n, times m ---- */
+
+/* Clamped, for beyond 20 e^-x is nothing beside 1, and below -126 m times anything is 0, at an infinity too. */
+VEC_INLINE vec_f32 vec_gate_rest(vec_f32 x, vec_f32 *n) {
+    return vec_exp_rest(vec_neg(vec_min(vec_set(20.0f), vec_max(vec_set(-126.0f), x))), n);
+}
+/* p + m = m (1 + e^-x). What 1 + m loses of a small m is put back. */
+VEC_INLINE vec_f32 vec_gate(vec_f32 r, vec_f32 n, vec_f32 *m) {
+    static const float c[] = {1.0f, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
     const vec_f32 one = vec_set(1.0f);
-    vec_f32 e = vec_exp(vec_neg(vec_abs(x))), q = vec_div(e, vec_add(one, e));
-    vec_f32 a = vec_select(vec_lt(x, vec_zero()), e, one);
-    return vec_fnma(a, q, a);
+    *m = vec_ldexp(one, vec_neg(n));
+    vec_f32 sum = vec_add(one, *m);
+    return vec_add(sum, vec_fma(VEC_POLY(r, c), r, vec_sub(*m, vec_sub(sum, one))));
 }
 
-/* a - a q for q that is 0 where a is large, or infinite. */
-VEC_INLINE vec_f32 vec_lessened(vec_f32 a, vec_f32 q) { return vec_fnma(vec_min(vec_set(200.0f), a), q, a); }
-
-/* x / (1 + e^-y) for x and y of one sign, given e = e^-|y| = p 2^n: x - x q, q = e / (1 + e), below zero x p - x p q
- * before scaling by 2^n, which keeps all bits where e is subnormal. The limit at -inf is 0, not nan. */
-VEC_INLINE vec_f32 vec_gated(vec_f32 x, vec_f32 p, vec_f32 n) {
-    vec_f32 e = vec_ldexp(p, n), q = vec_div(e, vec_add(vec_set(1.0f), e));
-    vec_mask negative = vec_lt(x, vec_zero());
-    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
-    return vec_copysign(vec_ldexp(vec_lessened(a, q), vec_select(negative, n, vec_zero())), x); /* of -0, too */
+/* 1 / (1 + e^-x) = m / (p + m) */
+VEC_INLINE vec_f32 vec_sigmoid(vec_f32 x) {
+    vec_f32 n, m, r = vec_gate_rest(x, &n), sum = vec_gate(r, n, &m);
+    return vec_ldexp(vec_div(vec_set(1.0f), sum), vec_neg(n));
 }
 
-/* x sigmoid(x) */
+/* x / (1 + e^-x) = m x / (p + m) */
 VEC_INLINE vec_f32 vec_silu(vec_f32 x) {
-    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n);
-    return vec_gated(x, p, n);
+    vec_f32 n, m, r = vec_gate_rest(x, &n), sum = vec_gate(r, n, &m);
+    return vec_ldexp(vec_div(vec_max(vec_set(-126.0f), x), sum), vec_neg(n));
 }
 
-/* x tanh(log(1 + e^x)) with t = e^-|x| = p 2^n: x - x q, q = 2 t^2 / (1 + 2 t + 2 t^2), or below zero x t - x t q,
- * q = t (1 + t) / (2 + 2 t + t^2), scaled last as in vec_gated. */
+/* x tanh(log(1 + e^x)) = x (1 + 2 y) / (1 + 2 y + 2 y^2), y = e^-x; = m a (1 + m p / (m^2 + 2 p (p + m))) with
+ * a = x / (p + m) in two parts, where the correction's own errors hardly count. */
 VEC_INLINE vec_f32 vec_mish(vec_f32 x) {
-    const vec_f32 one = vec_set(1.0f), two = vec_set(2.0f);
-    vec_f32 n, p = vec_exp_split(vec_neg(vec_abs(x)), &n), t = vec_ldexp(p, n), twice = vec_add(t, t);
-    vec_mask negative = vec_lt(x, vec_zero());
-    vec_f32 top = vec_mul(t, vec_select(negative, vec_add(one, t), twice));
-    vec_f32 bottom = vec_fma(t, vec_add(two, vec_select(negative, t, twice)), vec_select(negative, two, one));
-    vec_f32 a = vec_select(negative, vec_mul(p, vec_max(vec_set(-112.0f), x)), x);
-    vec_f32 y = vec_ldexp(vec_lessened(a, vec_div(top, bottom)), vec_select(negative, n, vec_zero()));
-    return vec_copysign(y, x); /* of -0, too */
+    vec_f32 n, m, r = vec_gate_rest(x, &n), sum = vec_gate(r, n, &m), p = vec_exp_small(r);
+    vec_f32 v = vec_max(vec_set(-126.0f), x), over = vec_div(vec_set(1.0f), sum), a = vec_mul(v, over);
+    vec_f32 lost = vec_fma(vec_fnma(over, sum, vec_set(1.0f)), a, vec_mul_error(v, over, a));
+    vec_f32 more = vec_div(vec_mul(m, p), vec_fma(vec_add(p, p), sum, vec_mul(m, m)));
+    vec_f32 y = vec_ldexp(vec_add(a, vec_fma(a, more, lost)), vec_neg(n));
+    return vec_copysign(vec_select(vec_lt(x, vec_set(20.0f)), y, x), x); /* of inf and of -0 */
 }
 
 /* x + x^3 p(x^2) below 0.625 (minimax, 2^-27), 1 - 2 / (e^2x + 1) above; odd. */

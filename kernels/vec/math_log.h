@@ -21,15 +21,18 @@ VEC_INLINE vec_f32 vec_log_special(vec_f32 x, vec_f32 value) {
     return vec_select(vec_lt(x, vec_zero()), vec_set(NAN), value);
 }
 
-/* e ln2 + f - f^2 / 2 + f^3 p(f), f = m - 1: minimax, 2^-27. */
-VEC_INLINE vec_f32 vec_log(vec_f32 x) {
+/* e ln2 + log(1 + f) = e ln2 + f - f^2 / 2 + f^3 p(f) for 1 + f in [sqrt(1/2), sqrt(2)): minimax, 2^-27. */
+VEC_INLINE vec_f32 vec_log_join(vec_f32 e, vec_f32 f) {
     static const float c[] = {0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f,
                               0x1.22d93p-3f,  -0x1.0d8246p-3f, 0x1.055eacp-3f, -0x1.38c968p-4f};
-    vec_f32 e, f = vec_sub(vec_split_log(x, &e), vec_set(1.0f)), z = vec_mul(f, f);
-    vec_f32 y = vec_mul(vec_mul(f, z), VEC_POLY(f, c));
+    vec_f32 z = vec_mul(f, f), y = vec_mul(vec_mul(f, z), VEC_POLY(f, c));
     y = vec_fma(e, vec_set(-0x1.bd0106p-13f), y); /* ln2 in two parts, the first of ten bits: e times it is exact */
     y = vec_add(f, vec_fma(z, vec_set(-0.5f), y));
-    return vec_log_special(x, vec_fma(e, vec_set(0x1.63p-1f), y));
+    return vec_fma(e, vec_set(0x1.63p-1f), y);
+}
+VEC_INLINE vec_f32 vec_log(vec_f32 x) {
+    vec_f32 e, m = vec_split_log(x, &e);
+    return vec_log_special(x, vec_log_join(e, vec_sub(m, vec_set(1.0f))));
 }
 
 /* log m for m = 1 + f: 2 s + s^3 p(s^2), s = f / (2 + f), in double, 2^-45. */
@@ -52,19 +55,19 @@ VEC_INLINE vec_f32 vec_log_scaled(vec_f32 x, double scale, double scale_ln2) {
 VEC_INLINE vec_f32 vec_log2(vec_f32 x) { return vec_log_scaled(x, 0x1.71547652b82fep0, 1.0); }
 VEC_INLINE vec_f32 vec_log10(vec_f32 x) { return vec_log_scaled(x, 0x1.bcb7b1526e50ep-2, 0x1.34413509f79ffp-2); }
 
-/* log(1 + x): the sum is exact in double down to 2^-14, below that x - x^2 / 2 is right. */
-VEC_INLINE vec_f32 vec_log1p(vec_f32 x) {
-    const vec_f64 one = vec_f64_set(1.0), ln2 = vec_f64_set(0x1.62e42fefa39efp-1);
-    vec_f64 lo = vec_f64_add(one, vec_f64_lo(x)), hi = vec_f64_add(one, vec_f64_hi(x));
-    vec_f32 e, sum = vec_f64_join(lo, hi);
-    vec_split_log(sum, &e);
-    vec_f32 down = vec_ldexp(vec_set(1.0f), vec_neg(e));
-    lo = vec_log_f64(vec_f64_sub(vec_f64_mul(lo, vec_f64_lo(down)), one));
-    hi = vec_log_f64(vec_f64_sub(vec_f64_mul(hi, vec_f64_hi(down)), one));
-    vec_f32 y = vec_f64_join(vec_f64_fma(vec_f64_lo(e), ln2, lo), vec_f64_fma(vec_f64_hi(e), ln2, hi));
-    vec_f32 small = vec_fma(vec_mul(x, vec_set(-0.5f)), x, x);
-    return vec_select(vec_lt(vec_abs(x), vec_set(0x1p-14f)), small, vec_log_special(sum, y));
+/* log(1 + u) + k ln2. 1 + u = 2^e (1 + f), and f = 2^-e u + (2^-e - 1) is rounded but once, where 2^-e - 1 is a float;
+ * beyond, the 1 no longer counts. */
+VEC_INLINE vec_f32 vec_log1p_plus(vec_f32 u, vec_f32 k) {
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 sum = vec_add(u, one);
+    vec_i32 shift = vec_i32_and(vec_i32_sub(vec_bits(sum), vec_i32_set(0x3f3504f3)), vec_i32_set((int32_t)0xff800000));
+    vec_f32 m = vec_from_bits(vec_i32_sub(vec_bits(sum), shift));
+    vec_f32 scale = vec_from_bits(vec_i32_sub(vec_bits(one), shift)), e = vec_from_i32(vec_i32_sar(shift, 23));
+    vec_f32 f = vec_fma(u, scale, vec_sub(scale, one));
+    f = vec_select(vec_lt(u, vec_set(0x1p24f)), f, vec_sub(m, one));
+    return vec_log_special(sum, vec_log_join(vec_add(e, k), f));
 }
+VEC_INLINE vec_f32 vec_log1p(vec_f32 x) { return vec_copysign(vec_log1p_plus(x, vec_zero()), x); /* of -0, too */ }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + t), t = e^-|x| in [0, 1]: t + t^2 p(t), minimax, 2^-32. */
 VEC_INLINE vec_f32 vec_softplus(vec_f32 x) {
@@ -98,9 +101,5 @@ VEC_INLINE vec_f32 vec_pow(vec_f32 x, vec_f32 y) {
     r = vec_select(vec_mask_or(vec_isnan(x), vec_isnan(y)), vec_add(x, y), r);
     return vec_select(vec_mask_or(vec_eq(x, one), vec_eq(y, zero)), one, r); /* even if the other is nan */
 }
-
-VEC_BY_LANE(vec_asinh, asinh(x))
-VEC_BY_LANE(vec_acosh, acosh(x))
-VEC_BY_LANE(vec_atanh, atanh(x))
 
 #endif

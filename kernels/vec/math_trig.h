@@ -1,4 +1,4 @@
-/* Trigonometry: sin, cos, tan, and the inverse functions. */
+/* Trigonometry: sin, cos, tan. */
 #ifndef KG_VEC_MATH_TRIG_H
 #define KG_VEC_MATH_TRIG_H
 
@@ -69,17 +69,5 @@ VEC_INLINE vec_f32 vec_tan_quarter(vec_f32 x) {
     return vec_div(vec_select(odd, vec_neg(c), s), vec_select(odd, s, c));
 }
 VEC_TRIG(vec_tan, vec_select(vec_eq(x, vec_zero()), x, vec_tan_quarter(x)), tan)
-
-VEC_BY_LANE(vec_asin, asin(x))
-VEC_BY_LANE(vec_acos, acos(x))
-VEC_BY_LANE(vec_atan, atan(x))
-
-VEC_INLINE vec_f32 vec_atan2(vec_f32 y, vec_f32 x) {
-    float a[VEC_LANES], b[VEC_LANES];
-    vec_storeu(a, y);
-    vec_storeu(b, x);
-    for (int i = 0; i < VEC_LANES; i++) a[i] = (float)atan2((double)a[i], (double)b[i]);
-    return vec_loadu(a);
-}
 
 #endif

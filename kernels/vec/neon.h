@@ -112,6 +112,8 @@ VEC_INLINE vec_f32 vec_ldexp(vec_f32 x, vec_f32 n) {
 VEC_INLINE vec_i32 vec_i32_set(int32_t x) { return vdupq_n_s32(x); }
 VEC_INLINE vec_i32 vec_i32_add(vec_i32 a, vec_i32 b) { return vaddq_s32(a, b); }
 VEC_INLINE vec_i32 vec_i32_sub(vec_i32 a, vec_i32 b) { return vsubq_s32(a, b); }
+VEC_INLINE vec_i32 vec_i32_max(vec_i32 a, vec_i32 b) { return vmaxq_s32(a, b); }
+VEC_INLINE vec_i32 vec_i32_min(vec_i32 a, vec_i32 b) { return vminq_s32(a, b); }
 VEC_INLINE vec_i32 vec_i32_mul(vec_i32 a, vec_i32 b) { return vmulq_s32(a, b); }
 VEC_INLINE vec_i32 vec_i32_umulhi(vec_i32 a, vec_i32 b) {
     uint32x4_t x = vreinterpretq_u32_s32(a), y = vreinterpretq_u32_s32(b);

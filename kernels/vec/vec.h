@@ -18,10 +18,10 @@
  * Masks       vec_lt le gt ge eq ne (ne alone is true for nan), vec_isnan; vec_select(m, a, b) = m ? a : b;
  *             vec_mask_and or andnot(a, b) = a & ~b, xor, not, vec_any, vec_all, vec_first(n): lanes below n
  * Bits        vec_and or xor andnot(a, b) = a & ~b on floats; vec_bits(float) -> int, vec_from_bits(int) -> float
- * Integers    vec_i32_set add sub mul (low half) umulhi and or xor andnot shl(v, count) sar shr, eq gt lt, select;
- *             vec_to_i32 (nearest even), vec_trunc_i32, vec_from_i32; nan and what does not fit convert to anything
- * Doubles     vec_f64_lo(v), vec_f64_hi(v) widen a half, vec_f64_join(lo, hi) narrows; vec_f64_set add sub mul div fma
- *             fnma sqrt round min max abs
+ * Integers    vec_i32_set add sub min max mul (low half) umulhi and or xor andnot shl(v, count) sar shr, eq gt lt,
+ * select; vec_to_i32 (nearest even), vec_trunc_i32, vec_from_i32; nan and what does not fit convert to anything Doubles
+ * vec_f64_lo(v), vec_f64_hi(v) widen a half, vec_f64_join(lo, hi) narrows; vec_f64_set add sub mul div fma fnma sqrt
+ * round min max abs
  */
 #ifndef KG_VEC_H
 #define KG_VEC_H

@@ -10,7 +10,9 @@
 
 #include "vec/math_erf.h"
 #include "vec/math_exp.h"
+#include "vec/math_inverse.h"
 #include "vec/math_log.h"
+#include "vec/math_remainder.h"
 #include "vec/math_trig.h"
 
 VEC_INLINE vec_f32 vec_rsqrt(vec_f32 x) { return vec_div(vec_set(1.0f), vec_sqrt(x)); }
