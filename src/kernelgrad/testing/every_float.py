@@ -32,7 +32,7 @@ relu leaky_relu elu celu selu sigmoid tanh tanhshrink logsigmoid softplus softsi
 gelu_tanh
 """.split()  # noqa: SIM905
 SCALARS = {"leaky_relu": (0.25,), "elu": (1.0,), "celu": (1.0,), "softplus": (1.0, 20.0)}
-BARS = {**dict.fromkeys(TWO + ACTIVATIONS, 2.0), "gelu": 4.0}
+BARS = {**dict.fromkeys(TWO + ACTIVATIONS, 2.0), "gelu_tanh": 2.5, "gelu": 4.0}
 BARS_GENERIC = {
     "softplus": 2.5,
     "logsigmoid": 2.5,
