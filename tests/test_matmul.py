@@ -37,7 +37,19 @@ def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
         assert (linear(x[:3], weight, bias).numpy() == batch[:3]).all()
 
 
-@pytest.mark.parametrize(("m", "k", "n"), [(40, 450, 310), (5, 450, 310), (150, 900, 5), (1100, 90, 1), (70, 1000, 1)])
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [
+        (40, 450, 310),
+        (5, 450, 310),
+        (150, 900, 5),
+        (1100, 90, 1),
+        (70, 1000, 1),
+        (40, 3, 100),
+        (30, 8, 96),
+        (3, 100, 9),
+    ],
+)
 def test_bits_do_not_depend_on_layout_or_level(m, k, n):
     a, b = normal(m, k), normal(k, n)
     results = []
@@ -56,7 +68,7 @@ def test_bits_do_not_depend_on_layout_or_level(m, k, n):
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_bits_do_not_depend_on_threads(threads):
-    products = [(300, 500, 400), (9, 900, 700), (3000, 300, 1), (3000, 300, 4), (4, 3000, 300)]
+    products = [(300, 500, 400), (9, 900, 700), (3000, 300, 1), (3000, 300, 4), (4, 3000, 300), (700, 2, 500)]
     pairs = [(normal(m, k), normal(k, n)) for m, k, n in products]
     pairs += [(a.t().contiguous().t(), b.t().contiguous().t()) for a, b in pairs]
     before = kg.get_num_threads()

@@ -245,16 +245,21 @@ static void product(gemm_args g);
 
 #include "matmul/gemm_turn.h"
 
+#include "matmul/gemm_outer.h"
+
 /* ---- One product ---- */
 
 static void product(gemm_args g) {
     if (g.m == 0 || g.n == 0) return;
-    const int few_columns = g.n <= TURN_ROWS && g.m >= 2 * PANEL && g.k >= 8 && g.beta == 0 && !g.packed_b;
+    const int few_columns = g.n <= TURN_ROWS && g.m >= PANEL && g.k >= 8 && g.beta == 0 && !g.packed_b;
     if (g.n == 1)
         multiply_column(&g);
+    else if (pays_as_outer(&g))
+        multiply_outer(&g);
     else if (g.m <= STREAM_ROWS && g.b_col == 1 && !g.packed_b && g.n >= 64 && g.n * g.k > stream_from(g.m))
         multiply_stream(&g);
-    else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && g.n >= PANEL / 2 && !g.packed_b)
+    else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && (g.n >= PANEL / 2 || (g.m <= 4 && g.k >= 64)) &&
+             !g.packed_b)
         multiply_turned(&g, 0);
     else if (few_columns && g.a_col == 1) {
         const gemm_args other = mirrored(&g);

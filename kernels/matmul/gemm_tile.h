@@ -107,6 +107,14 @@ typedef void tile(TILE_ARGS);
             UNROLL                                                                                              \
             for (int i = 0; i < ROWS; i += 5) base[i / 5] += a_col;                                             \
         }                                                                                                       \
+        if (e->plain && !e->activation) {                                                                       \
+            UNROLL                                                                                              \
+            for (int i = 0; i < ROWS; i++) {                                                                    \
+                real *at = c + i * c_row;                                                                       \
+                real_store(at, e->add ? real_add(acc[i], real_load_tail(at, n)) : acc[i], n);                   \
+            }                                                                                                   \
+            return;                                                                                             \
+        }                                                                                                       \
         real out[ROWS * LANES];                                                                                 \
         UNROLL                                                                                                  \
         for (int i = 0; i < ROWS; i++) real_storeu(out + i * LANES, acc[i]);                                    \
