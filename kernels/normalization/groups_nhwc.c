@@ -72,11 +72,12 @@ static void write_piece(const problem *p, int64_t image, int64_t piece, int fres
             mean_qh += (double)dots[c] * (p->weight ? p->weight[c] : 1.0f);
         }
         const double n = (double)(p->each * p->inner);
+        const float centred = (float)(-r[g] * (mean_q / n)), tilt = (float)(-(double)r[g] * r[g] * (mean_qh / n));
         for (int64_t c = g * p->each; c < (g + 1) * p->each; c++) {
             mean[c] = m[g];
             scale[c] = p->weight ? r[g] * p->weight[c] : r[g];
-            shift[c] = p->is_backward ? (float)(-r[g] * (mean_q / n)) : p->bias ? p->bias[c] : 0.0f;
-            slope[c] = (float)(-(double)r[g] * r[g] * (mean_qh / n));
+            shift[c] = p->is_backward ? centred : p->bias ? p->bias[c] : 0.0f;
+            slope[c] = tilt;
         }
     }
     if (fresh) repeat(mean, w), repeat(scale, w), repeat(shift, w), repeat(slope, w);
@@ -89,21 +90,34 @@ static void write_piece(const problem *p, int64_t image, int64_t piece, int fres
 
 /* ---- Merging what an image's pieces left ---- */
 
-/* mean and rstd of each group */
+/* sum of f(v[i]) in four strands, which do not wait for each other: f is v, or (v - mean)^2 */
+VEC_INLINE double sum_of(const float *v, int64_t n, double mean, int squares) {
+    double sum[4] = {0};
+    for (int64_t i = 0; i < n; i += 4) UNROLL
+    for (int k = 0; k < 4; k++)
+        if (i + k < n) {
+            const double d = v[i + k] - mean;
+            sum[k] += squares ? d * d : d;
+        }
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* mean and rstd of each group: columns of as many rows first, then what pieces and folded rows have of them */
 static void merge_moments(const problem *p, int64_t image) {
     for (int64_t g = 0; g < p->groups; g++) {
         double count = 0.0, mean = 0.0, squares = 0.0;
         for (int64_t piece = 0; piece < p->reading.pieces; piece++) {
             const span s = span_of(&p->reading, piece);
-            const float *first = p->first + left_at(p, image, piece), *second = p->second + left_at(p, image, piece);
-            const double rows = (double)s.rows;
-            for (int64_t f = 0; f < s.width; f += p->channels)
-                for (int64_t i = f + g * p->each; i < f + (g + 1) * p->each; i++) {
-                    const double total = count + rows, share = rows / total, delta = first[i] - mean;
-                    mean += delta * share;
-                    squares += second[i] + delta * delta * count * share;
-                    count = total;
-                }
+            const int64_t left = left_at(p, image, piece) + g * p->each;
+            for (int64_t f = left; f < left + s.width; f += p->channels) {
+                const double m = sum_of(p->first + f, p->each, 0.0, 0) / (double)p->each;
+                const double inside = sum_of(p->second + f, p->each, 0.0, 0);
+                const double among = sum_of(p->first + f, p->each, m, 1) * (double)s.rows;
+                const double n = (double)(s.rows * p->each), share = n / (count + n), delta = m - mean;
+                mean += delta * share;
+                squares += inside + among + delta * delta * count * share;
+                count += n;
+            }
         }
         p->mean[image * p->groups + g] = (float)mean;
         p->rstd[image * p->groups + g] = (float)(1.0 / sqrt(squares / count + p->eps));

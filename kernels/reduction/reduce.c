@@ -15,7 +15,7 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 /* ---- One set of functions for each kind ---- */
 
 typedef struct {
-    float (*row)(const float *x, const float *y, int64_t n, float c);
+    void (*rows)(const float *x, const float *y, const float *c, float *out, int64_t rows, int64_t n);
     void (*piece)(const float *x, const float *y, int64_t n, float c, float *lanes);
     float (*merge)(const float *lanes, int64_t pieces);
     void (*columns)(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride,
@@ -42,8 +42,9 @@ MERGER(max, TREE_MAX)
 MERGER(min, TREE_MIN)
 
 #define REDUCER(name, kind, merging)                                                                                  \
-    static float row_##name(const float *x, const float *y, int64_t n, float c) {                                     \
-        return tree_fold(kind, tree_row16(kind, x, y, n, c));                                                         \
+    static void rows_##name(const float *x, const float *y, const float *c, float *out, int64_t rows, int64_t n) {    \
+        for (int64_t r = 0; r < rows; r++)                                                                            \
+            out[r] = tree_fold(kind, tree_row16(kind, x + r * n, y + r * n, n, c ? c[r] : 0.0f));                     \
     }                                                                                                                 \
     static void piece_##name(const float *x, const float *y, int64_t n, float c, float *lanes) {                      \
         vec16_storeu(lanes, tree_row16(kind, x, y, n, c));                                                            \
@@ -56,7 +57,7 @@ MERGER(min, TREE_MIN)
                             int64_t width) {                                                                          \
         tree_wide_block(kind, x, y, c, out, n, stride, width);                                                        \
     }                                                                                                                 \
-    static const reducer reducer_##name = {row_##name,     piece_##name, merge_##merging,                             \
+    static const reducer reducer_##name = {rows_##name,    piece_##name, merge_##merging,                             \
                                            columns_##name, wide_##name,  merge_columns_##merging};
 REDUCER(plain, TREE_SUM, sum)
 REDUCER(squares, TREE_SUM_SQUARES, sum)
@@ -99,9 +100,8 @@ typedef struct {
 
 static void reduce_rows(void *context, int64_t chunk) {
     const reduction *r = context;
-    int64_t stop = smaller((chunk + 1) * r->units, r->outer);
-    for (int64_t o = chunk * r->units; o < stop; o++)
-        r->out[o] = r->with->row(r->x + o * r->n, r->y + o * r->n, r->n, r->c ? r->c[o] : 0.0f);
+    int64_t first = chunk * r->units, rows = smaller(r->units, r->outer - first), at = first * r->n;
+    r->with->rows(r->x + at, r->y + at, r->c ? r->c + first : 0, r->out + first, rows, r->n);
 }
 
 static void reduce_row_piece(void *context, int64_t chunk) {
