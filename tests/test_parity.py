@@ -1,5 +1,7 @@
 """Arguments that are easily read otherwise than PyTorch reads them: one line a call, run on both libraries."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def assert_alike(call):
         np.testing.assert_allclose(0.0 if a is None else a, 0.0 if b is None else b, rtol=1e-9, atol=1e-11)
 
 
+def after_nan(t, shape):
+    """Ones, but for a first element that is nan."""
+    first = np.ones(shape)
+    first.flat[0] = np.nan
+    return t.module.tensor(first)
+
+
 CALLS = {
     # gradients
     "masked_fill by a tensor": lambda t: t.masked_fill(t.of(3, 4), t.counts(3, 4) > 5, t.of()),
@@ -101,7 +110,7 @@ CALLS = {
     "take_along_dim from the end": lambda t: t.take_along_dim(t.of(3, 4), t.int([[-1], [0], [-4]]), 1),
     "take_along_dim broadcast": lambda t: t.take_along_dim(t.of(3, 1), t.int([[0, -1, 2]]), 0),
     "pixel_shuffle of nothing": lambda t: t.F.pixel_shuffle(t.of(0, 4, 2, 3).detach(), 2),
-    "pixel_unshuffle of nothing": lambda t: t.F.pixel_unshuffle(t.of(2, 0, 2, 2).detach(), 2),
+    "pixel_unshuffle of nothing": lambda t: t.F.pixel_unshuffle(t.of(2, 0, 2, 2).detach(), 1),
     "multi_margin_loss of a number": lambda t: t.F.multi_margin_loss(t.of(), t.int(0)),
     # 0-d tensors
     "index_fill 0-d": lambda t: t.index_fill(t.of(), 0, t.int([0]), 2.5),
@@ -110,6 +119,16 @@ CALLS = {
     "scatter 0-d": lambda t: t.scatter(t.of(), 0, t.int(0), t.of()),
     "scatter_add 0-d": lambda t: t.scatter_add(t.of(), 0, t.int(0), t.of()),
     "gather 0-d": lambda t: t.gather(t.of(), 0, t.int(0)),
+    # layouts and values
+    "layer_norm, everything transposed": lambda t: t.F.layer_norm(
+        t.of(4, 3, 2).permute(0, 2, 1), (2, 3), t.of(3, 2).T, t.of(3, 2).T
+    ),
+    "conv2d after nan": lambda t: t.F.conv2d(t.of(2, 3, 5, 5) * after_nan(t, (2, 1, 1, 1)), t.of(4, 3, 2, 2)),
+    "avg_pool2d after nan": lambda t: t.F.avg_pool2d(t.of(2, 3, 4, 4) * after_nan(t, (2, 1, 1, 1)), 2),
+    "max_pool2d after nan": lambda t: t.F.max_pool2d(t.of(2, 3, 4, 4) * after_nan(t, (2, 1, 1, 1)), 2),
+    "lp_pool1d, largest": lambda t: t.F.lp_pool1d(t.of(2, 3, 6), math.inf, 2),
+    "lp_pool2d, smallest": lambda t: t.F.lp_pool2d(t.of(2, 3, 6, 6), -math.inf, 2),
+    "gaussian_nll_loss of one row": lambda t: t.F.gaussian_nll_loss(t.of(4, 3), t.of(4, 3), t.of(1, 3) ** 2),
     # spellings
     "flip dims": lambda t: (t.flip(t.of(2, 3), dims=(0, 1)), t.of(2, 3).flip(-1), t.flip(t.of(2, 3), [0])),
     "diag_embed 0": lambda t: t.diag_embed(t.of(2, 3), 1, 0, 2),
@@ -136,6 +155,13 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_answers_as_pytorch_does(call):
     assert_alike(call)
+
+
+def test_nothing_moves_no_running_statistics():
+    layer = kg.nn.BatchNorm1d(5)
+    layer(kg.zeros(0, 5, 9))
+    assert layer.running_mean.tolist() == [0.0] * 5
+    assert layer.running_var.tolist() == [1.0] * 5
 
 
 def test_what_pytorch_refuses():

@@ -35,7 +35,7 @@ def conv2d_forward(
             for ox in range(ow):
                 to = ((image * oh + oy) * ow + ox) * k
                 for o in range(k):
-                    total = x[0] * 0
+                    total = 0.0
                     if has_bias:
                         total = bias[o]
                     for i in range(kh):
@@ -51,7 +51,7 @@ def conv2d_forward(
                             for ch in range(cg):
                                 total += x[source + ch] * weight[tap + ch * kh * kw]
                     if activation == 1 and total < 0:
-                        total = x[0] * 0
+                        total = 0.0
                     out[to + o] = total
 
 
@@ -212,7 +212,7 @@ def conv_transpose2d_forward(
 
 def conv_backward_bias(grad_out, grad_bias, channels, pixels, start, stop):
     for ch in range(start, stop):
-        total = grad_out[0] * 0
+        total = 0.0
         for pixel in range(pixels):
             total += grad_out[pixel * channels + ch]
         grad_bias[ch] = total

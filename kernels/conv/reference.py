@@ -14,7 +14,8 @@ def padded_windows(x, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw):
 
 
 def conv2d_forward(
-    x, weight, bias, kept, out, n, h, w, c, k, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw, groups, activation, *_):
+    x, weight, bias, kept, out, n, h, w, c, k, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw, groups, activation, *_
+):
     windows = padded_windows(x, kh, kw, oh, ow, sh, sw, ph, pw, dh, dw)
     for ins, outs in groups_of(c, k, groups):
         out[:, outs] = np.einsum("ncyxij,kcij->nkyx", windows[:, ins], weight[outs], optimize=True)

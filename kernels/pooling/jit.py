@@ -25,7 +25,7 @@ def max_pool2d_forward(
         for ox in range(ow):
             x0, nx = first_input(ox, w, ow, sw, pw, adaptive), tap_count(ox, w, ow, kw, adaptive)
             for ch in range(c):
-                best, at = x[0] * 0 - np.inf, -1
+                best, at = -np.inf, -1
                 for i in range(ny):
                     y = y0 + i * dh
                     if y < 0 or y >= h:
@@ -112,7 +112,7 @@ def avg_pool2d_forward(
             x0, nx = first_input(ox, w, ow, sw, pw, adaptive), tap_count(ox, w, ow, kw, adaptive)
             by = divisor(y0, ny, x0, nx, h, w, ph, pw, adaptive, count_include_pad, divisor_override)
             for ch in range(c):
-                total = x[0] * 0
+                total = 0.0
                 for y in range(max(y0, 0), min(y0 + ny, h)):
                     for u in range(max(x0, 0), min(x0 + nx, w)):
                         total += x[((image + y) * w + u) * c + ch]
@@ -165,7 +165,7 @@ def global_avg_pool2d_forward(x, out, items, images, pixels, c, start, stop):
     for item in range(start, stop):
         image, block = item // blocks, item % blocks * width
         for ch in range(block, min(c, block + width)):
-            total = x[0] * 0
+            total = 0.0
             for pixel in range(pixels):
                 total += x[(image * pixels + pixel) * c + ch]
             out[image * c + ch] = total / pixels

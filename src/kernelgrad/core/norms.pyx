@@ -174,7 +174,7 @@ cdef class RowNorm:
 
     cpdef Array run(self, Array x, Array weight, Array bias, int count, double eps):
         """Over the last `count` dimensions, whose shape weight and bias have (or are None)."""
-        cdef Array out
+        cdef Array out, flat_bias
         cdef RowNormNode node = RowNormNode.__new__(RowNormNode)
         cdef void *arrays[6]
         cdef int i, k
@@ -192,9 +192,8 @@ cdef class RowNorm:
         if self.centred:
             node.mean = new_array(1, node.sizes, x.code, x.on, False)
         node.rstd = new_array(1, node.sizes, x.code, x.on, False)
-        if bias is not None and not bias.layout & CONTIGUOUS:
-            bias = contiguous(bias)
-        node.call(self.forward, node.x, node.flat(node.weight), node.flat(bias), out, &eps)
+        flat_bias = node.flat(bias if bias is None or bias.layout & CONTIGUOUS else contiguous(bias))
+        node.call(self.forward, node.x, node.flat(node.weight), flat_bias, out, &eps)
         if wants(x, weight, bias):
             link(node, x, weight, bias)
             node.x_version = node.x.storage.version
@@ -330,6 +329,8 @@ cdef class BatchNorm:
         cdef void *arrays[8]
         cdef double scalars[2]
         cdef int64_t channels = x.dims[1]
+        if training and x.size == 0:
+            running_mean = running_var = None  # there is nothing to follow
         if x.nd == 4 and x.layout & CHANNELS_LAST:
             node.x = x
             node.block[0], node.block[1], node.block[2] = x.size // channels if channels else 0, channels, 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from kernelgrad.ops.pooling import avg_pool1d, avg_pool2d
+from kernelgrad.ops.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from kernelgrad.ops.shape import pad
 from kernelgrad.tensor import Tensor
 
@@ -16,6 +17,9 @@ def lp_pool1d(
 ) -> Tensor:
     """``(sum of x ** p) ** (1 / p)`` of each window, p = `norm_type`. Shape: (N, C, L) -> (N, C, L_out)."""
     size = kernel_size if isinstance(kernel_size, int) else kernel_size[0]
+    if math.isinf(norm_type):
+        sign = 1 if norm_type > 0 else -1
+        return sign * max_pool1d(sign * input.abs(), kernel_size, stride, ceil_mode=ceil_mode)
     mean = avg_pool1d(input**norm_type, kernel_size, stride, 0, ceil_mode)
     return (mean * size) ** (1.0 / norm_type)
 
@@ -25,6 +29,9 @@ def lp_pool2d(
 ) -> Tensor:
     """``(sum of x ** p) ** (1 / p)`` of each window, p = `norm_type`. Shape: (N, C, H, W) -> (N, C, H_out, W_out)."""
     height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    if math.isinf(norm_type):
+        sign = 1 if norm_type > 0 else -1
+        return sign * max_pool2d(sign * input.abs(), kernel_size, stride, ceil_mode=ceil_mode)
     mean = avg_pool2d(input**norm_type, kernel_size, stride, 0, ceil_mode)
     return (mean * (height * width)) ** (1.0 / norm_type)
 

@@ -215,7 +215,7 @@ def gaussian_nll_loss(
         raise ValueError("var has negative entry/entries")
     if variance.shape == input.shape[:-1]:
         variance = variance.unsqueeze(-1)
-    elif variance.shape[:-1] != input.shape[:-1] or variance.shape[-1] not in (1, input.shape[-1]):
+    elif variance.ndim != input.ndim or [n for n, m in zip(variance.shape, input.shape) if n != m] not in ([], [1]):
         raise ValueError(f"var is of incorrect size: {tuple(variance.shape)} for an input of {tuple(input.shape)}")
     variance = variance + (variance.detach().clamp(min=eps) - variance.detach())
     difference = input - target
