@@ -6,20 +6,17 @@ from typing import Any, NamedTuple
 
 from kernelgrad.core import (
     Array,
-    Function,
     bfloat16,
     bool_,
     cast,
     contiguous,
-    empty_like,
     float32,
     int64,
-    kernel,
     to_dtype,
     uint8,
 )
-from kernelgrad.core.reductions import FullReduction, Reduction
-from kernelgrad.ops.layouts import along, as_block, check_tensor, dense, read_dims
+from kernelgrad.core.reductions import Cumsum, FullReduction, Reduction
+from kernelgrad.ops.layouts import check_tensor, read_dims
 
 __all__ = [
     "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumsum", "logsumexp", "max",
@@ -42,28 +39,6 @@ REDUCTIONS = {
     "std": Reduction("std", ("x", "mean", "out")),
 }
 REDUCTIONS |= {name: Reduction(name, differentiable=False) for name in ("argmax", "argmin", "any", "all")}
-cumsum_forward, cumsum_backward = kernel("cumsum_forward"), kernel("cumsum_backward")
-
-
-class Cumsum(Function):
-    """Running sums along a dimension; keeps nothing."""
-
-    @staticmethod
-    def forward(ctx, x, dim):
-        x = dense(x)
-        out = empty_like(x)
-        sizes = along(x, dim)
-        cumsum_forward((as_block(x, *sizes), as_block(out, *sizes)), sizes)
-        ctx.dim, ctx.sizes = dim, sizes
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        grad_out = dense(grad_out)
-        grad_x = empty_like(grad_out)
-        sizes = along(grad_out, ctx.dim)
-        cumsum_backward((as_block(grad_out, *sizes), as_block(grad_x, *sizes)), sizes)
-        return grad_x, None
 
 
 class ValuesAndIndices(NamedTuple):
@@ -349,7 +324,7 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     return pow(sum(pow(size, p), dim, keepdim), 1.0 / p)
 
 
-def cumsum(input, dim, *, dtype=None):
+def _cumsum(input, dim, *, dtype=None):
     """Running sum along `dim`; integers and bools as int64. Backward keeps nothing."""
     check_tensor("cumsum", input)
     if dtype is None and not input.dtype.is_floating_point:
@@ -359,4 +334,7 @@ def cumsum(input, dim, *, dtype=None):
     read_dims("cumsum", dim, input.ndim)
     if input.dtype is bfloat16:
         return through_float32(cumsum, input, dim)
-    return Cumsum.apply(input, dim % input.ndim if input.ndim else 0)
+    return cumsum.run(input, dim % input.ndim if input.ndim else 0)
+
+
+cumsum = Cumsum(_cumsum)
