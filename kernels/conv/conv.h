@@ -49,6 +49,7 @@ static inline int64_t merged_groups(const conv_shape *s) {
 typedef struct {
     const float *bias; /* per column, or NULL */
     int add, relu;     /* add: C counts */
+    int far;           /* C was not touched lately: fetch it while the tile is computed */
     int resume;        /* C is where the accumulators start: the chain of an earlier product goes on */
 } conv_epilogue;
 

@@ -69,7 +69,7 @@ static int64_t part_start(const product *z, int64_t i) {
 static conv_epilogue epilogue_of(const product *z, int64_t part, int64_t channel) {
     const int last = part == z->parts - 1;
     return (conv_epilogue){
-        .bias = last && z->bias ? z->bias + channel : NULL, .add = part > 0, .relu = last && z->relu};
+        .bias = last && z->bias ? z->bias + channel : NULL, .add = part > 0, .relu = last && z->relu, .far = part == 0};
 }
 
 /* Taps of an axis that lie on the source for output i. */

@@ -70,7 +70,8 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *ope
         for (int64_t s = 0, i = 0, rows; s < strips; s++, i += rows) {
             rows = cut(m, strips, s + 1) - i;
             float *to = c + i * c_row + j;
-            if (e->add) /* C comes from beyond L1; inside the tile these addresses would crowd the registers */
+            if (e->add ||
+                e->far) /* C comes from beyond L1; inside the tile these addresses would crowd the registers */
                 for (int64_t r = 0; r < rows; r++) {
                     __builtin_prefetch(to + r * c_row, 1);
                     __builtin_prefetch(to + r * c_row + VEC_LANES, 1);
