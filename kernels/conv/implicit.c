@@ -22,7 +22,8 @@ typedef struct {
     int64_t weight_out, weight_in, weight_group,
         kernel_w; /* strides in the weight, of an output and an input channel */
     int64_t k, row, pixels, block, blocks, panels, ranges, relu;
-    int64_t parts, pieces, pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
+    int64_t row_parts, parts, pieces,
+        pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
     int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
 
@@ -186,11 +187,14 @@ static void multiply_band(void *context, int64_t chunk) {
         }
 }
 
-/* Chunk: a block of images, a range of panels, a group. The left operand is [source pixel][image][channel]. */
+/* Chunk: a block of images, a range of panels, a group, a part of the output rows. The left operand is [source
+ * pixel][image][channel]. */
 static void multiply_images(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, block = chunk / z->ranges / z->groups;
+    int64_t range = chunk % z->ranges, part_y = chunk / z->ranges % z->row_parts,
+            place = chunk / z->ranges / z->row_parts;
+    int64_t group = place % z->groups, block = place / z->groups;
     int64_t n0 = cut(z->images, z->blocks, block), count = cut(z->images, z->blocks, block + 1) - n0;
     int64_t stride = z->in * z->groups, pixels = v->source * h->source, ld = odd_lines(z->in), pixel = count * ld;
     float *source = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * pixels * pixel);
@@ -206,7 +210,7 @@ static void multiply_images(void *context, int64_t chunk) {
             int64_t channel = group * z->outs + panel * PANEL;
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
-            for (int64_t y = 0; y < v->outputs; y++)
+            for (int64_t y = cut(v->outputs, z->row_parts, part_y); y < cut(v->outputs, z->row_parts, part_y + 1); y++)
                 for (int64_t x = 0; x < h->outputs; x++) {
                     conv_operand a = {.row = ld, .col = 1, .list = list};
                     a.at = source + ((y * v->step + v->first) * h->source + x * h->step + h->first) * pixel;
@@ -260,9 +264,11 @@ static void run(product *z) {
     z->edges = missed(h) > 0.04;
     kg_task *task = multiply;
     int64_t shared = z->images * z->groups; /* what there is for threads to share */
-    if (taps > 1 && z->in >= 16 && h->outputs <= 16 && z->images >= 8 && z->images * z->panels >= 16) {
+    const int many = z->images >= 8 || (z->images >= 5 && missed(v) + missed(h) > 0.1);
+    z->row_parts = 1;
+    if (taps > 1 && z->in >= 16 && h->outputs <= 16 && many) {
         task = multiply_images;
-        z->blocks = most(ceil_div(z->images, 14), least(4, z->images / 4)), shared = z->blocks * z->groups;
+        z->blocks = most(ceil_div(z->images, 14), least(8, z->images / 6)), shared = z->blocks * z->groups;
     } else if (!z->in_place && (taps > 1 || h->step == 1) && most(h->outputs, v->outputs) >= 6) {
         task = multiply_band;
         z->upright = h->outputs < 6 && v->outputs > h->outputs;
@@ -276,6 +282,8 @@ static void run(product *z) {
         z->block = ceil_div(z->pixels, z->blocks), shared = z->blocks * z->groups;
     }
     z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, shared));
+    if (task == multiply_images)
+        z->row_parts = most(1, least(v->outputs / 2, FEW_CHUNKS / 2 / (shared * z->ranges))), shared *= z->row_parts;
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
     kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
