@@ -7,10 +7,12 @@
  * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach
  * it. */
 #include "conv/conv.h"
+#include "matmul/transpose.h"
 
 #define KC 384        /* decides bits */
 #define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
 #define BAND 24576    /* floats of a band of rows */
+#define MOST_TAPS 64  /* of kernels whose weights are packed by transposing */
 #define FEW_CHUNKS 16 /* split small problems at least this far, for the threads to share */
 
 typedef struct {
@@ -19,13 +21,57 @@ typedef struct {
     float *packed, *out;
     int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group, or of several that are merged */
     int64_t merge, own_in, own_outs;                /* how many; channels of one group */
-    int64_t weight_out, weight_in, weight_group,
-        kernel_w; /* strides in the weight, of an output and an input channel */
+    int64_t weight_out, weight_in, weight_group, kernel_w,
+        kernel_taps; /* strides in the weight, of an output and an input channel */
     int64_t k, row, pixels, block, blocks, panels, ranges, relu;
     int64_t row_parts, parts, pieces,
         pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
     int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
+
+#define LANES TRANSPOSE_BLOCK
+
+/* The weights of one input, LANES outputs from `o` on, to packed rows: t[tap][LANES] holds all taps of the kernel. */
+static void place_taps(const product *z, const float *t, float *to) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    for (int64_t ty = 0; ty < v->taps; ty++)
+        for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * PANEL) {
+            int64_t tap = (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
+            memcpy(to, t + tap * LANES, sizeof(float) * LANES);
+        }
+}
+
+/* Of inputs first .. end-1 and LANES outputs, of which some may not be there, by blocks transposed in registers. */
+static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t first, int64_t end, float *to) {
+    float t[MOST_TAPS + 2 * LANES][LANES];
+    int64_t taps = z->kernel_taps;
+    to += first * PANEL, w += first * z->weight_in;
+    if (z->weight_in == taps) {                                  /* the taps of all inputs are a run for each output */
+        int64_t ready = 0, done = 0, all = (end - first) * taps; /* of the run: transposed to t, taken from t */
+        for (int64_t i = first; i < end; i++, to += PANEL) {
+            while (ready - done < taps && ready < all) {
+                transpose_part(w + ready, z->weight_out, lanes, all - ready, t[ready - done], LANES);
+                ready = least(ready + LANES, all);
+            }
+            place_taps(z, t[0], to);
+            done += taps;
+            memmove(t[0], t[taps], sizeof(float) * LANES * (ready - done));
+        }
+        return;
+    }
+    for (int64_t i = first; i < end; i++, w += z->weight_in, to += PANEL) { /* outputs lie side by side */
+        if (taps == 1) {
+            for (int64_t lane = 0; lane < LANES; lane += VEC_LANES)
+                vec_storeu(to + lane, vec_load(w + lane, lanes - lane));
+            continue;
+        }
+        /* whole blocks read into what lies behind the taps: not at the end of the weights */
+        const int more = i + 1 < z->in && z->weight_in >= LANES;
+        for (int64_t tap = 0; tap < taps; tap += LANES)
+            transpose_part(w + tap, taps, lanes, more ? LANES : taps - tap, t[tap], LANES);
+        place_taps(z, t[0], to);
+    }
+}
 
 /* packed[group][panel][k][PANEL], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input channels. */
 static void pack_weights(void *context, int64_t chunk) {
@@ -34,6 +80,14 @@ static void pack_weights(void *context, int64_t chunk) {
     int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, panel = chunk / parts % z->panels,
             group = chunk / parts / z->panels;
     float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
+    if (z->merge == 1 && z->kernel_taps <= MOST_TAPS) {
+        for (int64_t half = 0; half < PANEL; half += LANES) {
+            int64_t o = panel * PANEL + half, lanes = most(least(LANES, z->outs - o), 0);
+            const float *w = z->weight + group * z->weight_group + least(o, z->outs - 1) * z->weight_out;
+            pack_lanes(z, w, lanes, first, least(first + 16, z->in), to + half);
+        }
+        return;
+    }
     for (int64_t i = first; i < least(first + 16, z->in); i++) {
         /* the group that input i is of, and the lanes that are outputs of the same */
         int64_t own = i / z->own_in, lane0 = own * z->own_outs - panel * PANEL;
@@ -311,6 +365,7 @@ void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const f
                    .weight_in = taps,
                    .weight_group = outs * in * taps,
                    .kernel_w = s->kw,
+                   .kernel_taps = taps,
                    .relu = s->activation == CONV_RELU});
 }
 
@@ -336,5 +391,6 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
                            .weight_out = taps,
                            .weight_in = outs * taps,
                            .weight_group = in * outs * taps,
-                           .kernel_w = s->kw});
+                           .kernel_w = s->kw,
+                           .kernel_taps = taps});
 }
