@@ -132,7 +132,7 @@ def test_multinomial():
 @pytest.mark.parametrize("shape", [(1000,), (2, 3, 5, 7)])
 def test_dropout_draws_one_mask_for_both_passes(shape):
     x = kg.ones(*shape, requires_grad=True)
-    y = ops.dropout(x if len(shape) == 1 else x.contiguous(memory_format="channels_last"), 0.4)
+    y = ops.dropout(x if len(shape) == 1 else x.contiguous(memory_format=kg.channels_last), 0.4)
     y.backward(kg.ones(*shape))
     assert (x.grad == y.detach()).numpy().all()
     assert ops.dropout(x, 0.4, training=False) is x

@@ -194,3 +194,29 @@ def test_wrong_calls_say_what_is_wrong():
         kg.ones(2, requires_grad=True).numpy()
     with pytest.raises(RuntimeError, match="Invalid device string|Expected one of"):
         kg.zeros(2, device="tpu")
+
+
+def test_memory_formats_have_pytorchs_names_and_effect(torch):
+    x, theirs = kg.randn(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)
+    for change in (
+        lambda library, t: t.to(memory_format=library.channels_last),
+        lambda library, t: t.contiguous(memory_format=library.channels_last),
+        lambda library, t: t.clone(memory_format=library.channels_last),
+        lambda library, t: t.to(memory_format=library.channels_last).to(memory_format=library.contiguous_format),
+        lambda library, t: t.to(memory_format=library.channels_last).clone(),
+        lambda library, t: t.to(memory_format=library.channels_last).to(memory_format=library.preserve_format),
+    ):
+        ours, expected = change(kg, x), change(torch, theirs)
+        assert ours.stride() == expected.stride()
+        assert ours.is_contiguous() == expected.is_contiguous()
+        in_format = expected.is_contiguous(memory_format=torch.channels_last)
+        assert ours.is_contiguous(memory_format=kg.channels_last) == in_format
+        np.testing.assert_array_equal(ours.numpy(), x.numpy())
+    leaf = kg.randn(1, 2, 3, 3, requires_grad=True)
+    (leaf.to(memory_format=kg.channels_last) * 2).sum().backward()
+    assert (leaf.grad.numpy() == 2).all()
+    with pytest.raises(RuntimeError, match="required rank 4 tensor"):
+        kg.ones(3).to(memory_format=kg.channels_last)
+    with pytest.raises(TypeError, match="expected a memory format"):
+        kg.ones(3).clone(memory_format="channels_last")
+    assert repr(kg.channels_last) == "kernelgrad.channels_last"

@@ -30,6 +30,7 @@ from kernelgrad.core import (
     uint8,
 )
 from kernelgrad.core import bool_ as bool
+from kernelgrad.core.memory_format import channels_last, contiguous_format, memory_format, preserve_format
 from kernelgrad.ops import *  # noqa: F403 - every function on tensors, as kernelgrad.add and so on
 from kernelgrad.tensor import Tensor, set_printoptions
 

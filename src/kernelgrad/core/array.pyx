@@ -12,6 +12,8 @@ from kernelgrad.core.memory cimport Storage, borrow_storage, new_storage
 
 import numpy as np
 
+from kernelgrad.core.memory_format import channels_last as channels_last_format
+
 cnp.import_array()
 
 cdef extern from *:
@@ -811,8 +813,9 @@ cdef class Array:
         steps = tuple([self.strides[i] for i in range(self.nd)])
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self):
-        return bool(self.layout & CONTIGUOUS)
+    def is_contiguous(self, memory_format=None):
+        """Whether the memory is in C order without gaps, or in N, H, W, C order where `memory_format` is channels_last."""
+        return bool(self.layout & (CHANNELS_LAST if memory_format is channels_last_format else CONTIGUOUS))
 
     def is_channels_last(self):
         """Whether the memory of a 4-d array is in N, H, W, C order without gaps."""

@@ -12,6 +12,7 @@ from kernelgrad.core.array cimport (Array, Storage, CHANNELS_LAST, CONTIGUOUS, C
                                     channels_last as channels_last_copy, copy_into, itemsize_of, new_array, new_like, same_shape,
                                     shape_tuple, view_of)
 from kernelgrad.core.array import dtype, zero_
+from kernelgrad.core.memory_format import channels_last as channels_last_format
 from kernelgrad.core.broadcast cimport sum_to
 from kernelgrad.core.broadcast import add_into
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
@@ -642,10 +643,9 @@ cdef Array passing(Array x, Array y, str label):
 
 
 def contiguous(Array input not None, memory_format=None):
-    """`input` itself if it is in C order, else a copy that is, recorded. Of memory formats kernelgrad chooses: channels_last, which
-    layers make unasked, may be named too."""
+    """`input` itself if it is in C order (or the memory format that is named), else a copy that is, recorded."""
     cdef Array x = input
-    if memory_format is not None and str(memory_format).endswith("channels_last"):
+    if memory_format is channels_last_format:
         return passing(x, channels_last_copy(x), "CloneBackward")
     return passing(x, contiguous_copy(x), "CloneBackward")
 

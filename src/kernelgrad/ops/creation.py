@@ -6,6 +6,9 @@ import numpy as np
 
 from kernelgrad import core
 from kernelgrad.core import Array, Function
+from kernelgrad.core.memory_format import channels_last as channels_last_format
+from kernelgrad.core.memory_format import contiguous_format, preserve_format
+from kernelgrad.core.views import channels_last
 
 _SIZE = """
 
@@ -215,9 +218,22 @@ class Clone(Function):
         return grad_out
 
 
-def clone(input):
-    """A copy with memory of its own, part of the graph."""
-    return Clone.apply(input)
+def laid_out(x, memory_format):
+    """`x`, or a copy of it, in that memory format; part of the graph."""
+    if memory_format is None or memory_format is preserve_format:
+        return x
+    if memory_format is channels_last_format:
+        if x.ndim != 4:
+            raise RuntimeError(f"required rank 4 tensor to use channels_last format, got {x.ndim} dimensions")
+        return channels_last(x)
+    if memory_format is contiguous_format:
+        return contiguous(x)
+    raise TypeError(f"expected a memory format such as kernelgrad.channels_last, got {memory_format!r}")
+
+
+def clone(input, *, memory_format=None):
+    """A copy with memory of its own, in the memory format of `input` unless another is named; part of the graph."""
+    return laid_out(Clone.apply(input), memory_format)
 
 
 class Move(Function):
@@ -234,7 +250,7 @@ class Move(Function):
 
 
 def to(input, *args, dtype=None, device=None, copy=False, non_blocking=False, memory_format=None):
-    """`input` in another dtype and/or on another device; itself where nothing changes.
+    """`input` in another dtype, memory format and/or on another device; itself where nothing changes.
 
     Positional arguments may be a dtype, a device, or a tensor whose dtype and device are taken.
     """
@@ -252,6 +268,7 @@ def to(input, *args, dtype=None, device=None, copy=False, non_blocking=False, me
         out = Move.apply(out, device)
     if dtype is not None:
         out = core.to_dtype(out, dtype)
+    out = laid_out(out, memory_format)
     return clone(out) if copy and out is input else out
 
 

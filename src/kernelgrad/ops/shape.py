@@ -13,7 +13,6 @@ import numpy as np
 from kernelgrad.core import Array, Function, as_strided, copy_, empty, fill_, from_numpy, zeros
 from kernelgrad.core.joining import cat, split_sizes, stack, unbind
 from kernelgrad.core.views import (
-    channels_last,
     contiguous,
     expand,
     flatten,
@@ -38,7 +37,6 @@ __all__ = [
     "broadcast_tensors",
     "broadcast_to",
     "cat",
-    "channels_last",
     "chunk",
     "concat",
     "contiguous",
