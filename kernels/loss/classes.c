@@ -296,6 +296,11 @@ KERNEL(cross_entropy_soft_backward) {
     backward_rows(&p, 0.0f, start, stop);
 }
 
+/* Where a row's first class is. */
+VEC_INLINE int64_t first_of(int64_t row, int64_t classes, int64_t inner) {
+    return inner == 1 ? row * classes : row / inner * classes * inner + row % inner;
+}
+
 /* loss = -w_t x_t */
 KERNEL(nll_loss_forward) {
     const float *x = arrays[0];
@@ -309,7 +314,7 @@ KERNEL(nll_loss_forward) {
     float *scratch = kg_scratch(KG_SCRATCH_PARTIAL, (size_t)p.rows * 2 * sizeof(float) + 64);
     p.weights = scratch, p.losses = p.reduction == NONE ? out : scratch + p.rows;
     for (int64_t row = 0; row < p.rows; row++) {
-        int64_t t = p.target[row], at = row / p.inner * p.classes * p.inner + row % p.inner;
+        int64_t t = p.target[row], at = first_of(row, p.classes, p.inner);
         float w = t == p.ignore_index ? 0.0f : p.weight ? p.weight[t] : 1.0f;
         p.weights[row] = w;
         p.losses[row] = t == p.ignore_index ? 0.0f : -w * x[at + t * p.inner];
@@ -326,12 +331,10 @@ KERNEL(nll_loss_backward) {
     int64_t classes = sizes[1], inner = sizes[2], ignore_index = sizes[4];
     float scale = sizes[3] == MEAN ? 1.0f / *total : 1.0f;
     (void)scalars;
+    if (inner == 1) memset(grad + start * classes, 0, (size_t)((stop - start) * classes) * sizeof(float));
     for (int64_t row = start; row < stop; row++) {
-        int64_t t = target[row], at = row / inner * classes * inner + row % inner;
-        if (inner == 1)
-            memset(grad + at, 0, (size_t)classes * sizeof(float));
-        else
-            for (int64_t c = 0; c < classes; c++) grad[at + c * inner] = 0.0f;
+        int64_t t = target[row], at = first_of(row, classes, inner);
+        for (int64_t c = 0; c < classes && inner > 1; c++) grad[at + c * inner] = 0.0f;
         if (t == ignore_index) continue;
         grad[at + t * inner] = -(sizes[3] == NONE ? grad_out[row] : *grad_out) * scale * (weight ? weight[t] : 1.0f);
     }
