@@ -21,13 +21,16 @@ VEC_INLINE vec_f32 vec_log_special(vec_f32 x, vec_f32 value) {
     return vec_select(vec_lt(x, vec_zero()), vec_set(NAN), value);
 }
 
-/* e ln2 + log(1 + f) = e ln2 + f - f^2 / 2 + f^3 p(f) for 1 + f in [sqrt(1/2), sqrt(2)): minimax, 2^-27. */
-VEC_INLINE vec_f32 vec_log_join(vec_f32 e, vec_f32 f) {
+/* log(1 + f) - f = -f^2 / 2 + f^3 p(f) for 1 + f in [sqrt(1/2), sqrt(2)): minimax, 2^-27. */
+VEC_INLINE vec_f32 vec_log_curve(vec_f32 f) {
     static const float c[] = {0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f,
                               0x1.22d93p-3f,  -0x1.0d8246p-3f, 0x1.055eacp-3f, -0x1.38c968p-4f};
-    vec_f32 z = vec_mul(f, f), y = vec_mul(vec_mul(f, z), VEC_POLY(f, c));
-    y = vec_fma(e, vec_set(-0x1.bd0106p-13f), y); /* ln2 in two parts, the first of ten bits: e times it is exact */
-    y = vec_add(f, vec_fma(z, vec_set(-0.5f), y));
+    vec_f32 z = vec_mul(f, f);
+    return vec_fma(z, vec_set(-0.5f), vec_mul(vec_mul(f, z), VEC_POLY(f, c)));
+}
+/* e ln2 + log(1 + f), ln2 in two parts, the first of ten bits: e times it is exact. */
+VEC_INLINE vec_f32 vec_log_join(vec_f32 e, vec_f32 f) {
+    vec_f32 y = vec_add(f, vec_fma(e, vec_set(-0x1.bd0106p-13f), vec_log_curve(f)));
     return vec_fma(e, vec_set(0x1.63p-1f), y);
 }
 VEC_INLINE vec_f32 vec_log(vec_f32 x) {
@@ -43,17 +46,18 @@ VEC_INLINE vec_f64 vec_log_f64(vec_f64 f) {
     return vec_f64_fma(vec_f64_mul(s, z), VEC_POLY_F64(z, c), vec_f64_add(s, s));
 }
 
-/* scale log(x), with scale ln2 given too: rounded once, at the end. */
-VEC_INLINE vec_f32 vec_log_scaled(vec_f32 x, double scale, double scale_ln2) {
-    const vec_f64 one = vec_f64_set(1.0), a = vec_f64_set(scale), b = vec_f64_set(scale_ln2);
-    vec_f32 e, m = vec_split_log(x, &e);
-    vec_f64 lo = vec_f64_mul(vec_log_f64(vec_f64_sub(vec_f64_lo(m), one)), a);
-    vec_f64 hi = vec_f64_mul(vec_log_f64(vec_f64_sub(vec_f64_hi(m), one)), a);
-    vec_f32 y = vec_f64_join(vec_f64_fma(vec_f64_lo(e), b, lo), vec_f64_fma(vec_f64_hi(e), b, hi));
-    return vec_log_special(x, y);
+/* scale log(x) = scale (e ln2 + f - f^2 / 2 + f^3 p(f)), the sum s of all but the first in two parts; scale and
+ * scale ln2 = step are given in two, step's first of ten bits. */
+VEC_INLINE vec_f32 vec_log_scaled(vec_f32 x, float scale, float scale_rest, float step, float step_rest) {
+    vec_f32 e, f = vec_sub(vec_split_log(x, &e), vec_set(1.0f)), y = vec_log_curve(f), s = vec_add(f, y);
+    vec_f32 rest = vec_mul(vec_sub(y, vec_sub(s, f)), vec_set(scale));
+    rest = vec_fma(e, vec_set(step_rest), vec_fma(s, vec_set(scale_rest), rest));
+    return vec_log_special(x, vec_fma(s, vec_set(scale), vec_fma(e, vec_set(step), rest)));
 }
-VEC_INLINE vec_f32 vec_log2(vec_f32 x) { return vec_log_scaled(x, 0x1.71547652b82fep0, 1.0); }
-VEC_INLINE vec_f32 vec_log10(vec_f32 x) { return vec_log_scaled(x, 0x1.bcb7b1526e50ep-2, 0x1.34413509f79ffp-2); }
+VEC_INLINE vec_f32 vec_log2(vec_f32 x) { return vec_log_scaled(x, 0x1.715476p0f, 0x1.4ae0cp-26f, 1.0f, 0.0f); }
+VEC_INLINE vec_f32 vec_log10(vec_f32 x) {
+    return vec_log_scaled(x, 0x1.bcb7b2p-2f, -0x1.5b235ep-27f, 0x1.348p-2f, -0x1.f657bp-13f);
+}
 
 /* log(1 + u) + k ln2. 1 + u = 2^e (1 + f), and f = 2^-e u + (2^-e - 1) is rounded but once, where 2^-e - 1 is a float;
  * beyond, the 1 no longer counts. */
