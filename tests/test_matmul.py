@@ -66,6 +66,17 @@ def test_bits_do_not_depend_on_layout_or_level(m, k, n):
         assert (other == results[0]).all()
 
 
+@pytest.mark.parametrize("level", core.available_levels())
+@pytest.mark.parametrize("m", [1, 3, 20])
+def test_bits_do_not_depend_on_alignment(level, m):
+    x, memory = normal(m, 400), normal(70 * 400 + 16)
+    with use_backend(f"simd:{level}"):
+        for offset in range(16):
+            weight = memory[offset : offset + 70 * 400].reshape(70, 400)
+            expected = linear(x, weight.clone()).numpy()
+            assert (linear(x, weight).numpy() == expected).all()
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_bits_do_not_depend_on_threads(threads):
     products = [(300, 500, 400), (9, 900, 700), (3000, 300, 1), (3000, 300, 4), (4, 3000, 300), (700, 2, 500)]

@@ -6,6 +6,13 @@
 #define STRIP_APART(kc) (((kc) + 2) * STRIP)
 #define PACKED_ROW (KC + 16) /* spreads the rows of a packed strip over the sets of L1 */
 
+/* How many values there are up to the next multiple of `line` values in memory, where rows `ld` apart all have it at
+ * once. Rows 4096 bytes apart fall into one set of the cache: a line met a second time would be fetched a second time.
+ */
+static inline int64_t to_next_line(const real *p, int64_t ld, int64_t line) {
+    return ld % line == 0 ? line - (int64_t)((uintptr_t)p / sizeof(real) % (uintptr_t)line) : line;
+}
+
 /* Panels j0 .. j1-1, rows p0 .. p0+kc-1, to out[j][kc][PANEL], panels `apart`; missing columns are zero. */
 static void pack_panels(const gemm_args *g, int64_t j0, int64_t j1, int64_t p0, int64_t kc, real *out, int64_t apart) {
     const real *b = (const real *)g->b + p0 * g->b_row;
@@ -28,8 +35,10 @@ static void pack_panels(const gemm_args *g, int64_t j0, int64_t j1, int64_t p0, 
             const real *from = b + (j * PANEL + r) * g->b_col;
             int64_t columns = g->n - j * PANEL - r;
             if (g->b_row == 1)
-                for (int64_t p = 0; p < kc; p += REAL_BLOCK)
-                    real_transpose(from + p, g->b_col, columns, kc - p, out + p * PANEL + r, PANEL);
+                for (int64_t p = 0, step = to_next_line(from, g->b_col, REAL_BLOCK); p < kc;
+                     p += step, step = REAL_BLOCK)
+                    real_transpose(from + p, g->b_col, columns, kc - p < step ? kc - p : step, out + p * PANEL + r,
+                                   PANEL);
             else
                 for (int64_t p = 0; p < kc; p++)
                     for (int64_t q = 0; q < REAL_BLOCK; q++)

@@ -42,8 +42,9 @@ TURN(4)
 static void turn_panel(const gemm_args *g, const real *a, const real *b, int64_t kc, int64_t columns, real *acc) {
     _Alignas(64) real turned[LINE * PANEL];
     memset(acc, 0, (size_t)(g->m * PANEL) * sizeof *acc);
-    for (int64_t p = 0; p < kc; p += LINE, a += LINE * g->a_col) {
-        const int64_t count = at_most(kc - p, LINE), a_row = g->a_row, a_col = g->a_col;
+    const int64_t a_row = g->a_row, a_col = g->a_col;
+    for (int64_t p = 0, step = to_next_line(b, g->b_col, LINE); p < kc; p += step, a += step * a_col, step = LINE) {
+        const int64_t count = at_most(kc - p, step);
         for (int64_t r = 0; r < columns; r += REAL_BLOCK)
             for (int64_t q = 0; q < count; q += REAL_BLOCK)
                 real_transpose(b + r * g->b_col + p + q, g->b_col, columns - r, count - q, turned + q * PANEL + r,
