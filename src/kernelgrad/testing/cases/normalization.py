@@ -2,6 +2,7 @@
 
 import kernelgrad as kg
 from kernelgrad import ops
+from kernelgrad.core import views
 from kernelgrad.testing.case import OpCase
 
 ROWS = [(3, 1), (2, 16), (5, 17), (3, 4, 129), (70, 300), (4, 2000)]
@@ -43,7 +44,7 @@ def _batch_norm(x, weight, bias):
 
 def _batch_norm_nhwc(x, weight, bias):
     if isinstance(x, kg.Tensor) and x.ndim == 4:
-        x = ops.channels_last(x)
+        x = views.channels_last(x)
     return _batch_norm(x, weight, bias)
 
 
@@ -57,7 +58,7 @@ def _group_norm(x, weight, bias):
 
 def _group_norm_nhwc(x, weight, bias):
     if isinstance(x, kg.Tensor):
-        x = ops.channels_last(x)
+        x = views.channels_last(x)
     return _group_norm(x, weight, bias)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 import kernelgrad as kg
 from kernelgrad import ops
+from kernelgrad.core import views
 from kernelgrad.testing.case import OpCase
 
 SHAPES = [(1,), (16,), (17,), (3, 129), (4, 5, 33), (2, 3, 4, 5)]
@@ -34,7 +35,7 @@ def _channels_last(op):
     """The op on an NHWC copy of a 4-d input: the same answer from other memory."""
 
     def of(x, *args, **kwargs):
-        return op(ops.channels_last(x) if isinstance(x, kg.Tensor) else x, *args, **kwargs)
+        return op(views.channels_last(x) if isinstance(x, kg.Tensor) else x, *args, **kwargs)
 
     of.__name__ = op.__name__
     return of
