@@ -152,6 +152,89 @@ CALLS = {
 }
 
 
+# Functions that are made of others. ``t.of`` draws numbers that are all different, so there are no ties.
+COMPOSED = {
+    "clamp_min": lambda t: (t.clamp_min(t.of(3, 4), 0.2), t.of(3, 4).clamp_max(t.of(4))),
+    "logaddexp": lambda t: t.logaddexp(t.of(3, 4) * 100, t.of(4)),
+    "logaddexp of infinities": lambda t: t.logaddexp(infinities(t), t.int(1, -1, 0) * math.inf).detach(),
+    "logaddexp2": lambda t: t.logaddexp2(t.of(3, 4), t.of(3, 1)),
+    "xlogy": lambda t: t.xlogy(t.of(3, 4), t.of(4) ** 2),
+    "xlogy at 0": lambda t: t.xlogy(t.of(3) * 0, t.int(0, 1, -1)),
+    "fmax": lambda t: (t.fmax(t.of(3, 4), t.of(4)), t.fmin(t.of(3), t.of(3) * after_nan(t, 3))),
+    "copysign": lambda t: (t.copysign(t.of(3, 4), t.of(4)), t.copysign(t.of(3), -0.0)),
+    "heaviside": lambda t: t.heaviside(t.int(-2, 0, 3), t.int(7)),
+    "signbit": lambda t: t.signbit(t.of(7) * 0),
+    "logit": lambda t: (t.logit(t.sigmoid(t.of(7))), t.sigmoid(t.of(7)).logit(0.4)),
+    "float_power": lambda t: (t.float_power(t.int(1, 2, 3), 2), t.float_power(2, t.of(3))),
+    "deg2rad": lambda t: (t.deg2rad(t.of(7)), t.rad2deg(t.of(7)), t.sgn(t.of(7).detach()), t.positive(t.of(7))),
+    "cumprod": lambda t: (t.cumprod(t.of(3, 4), 1), t.of(3, 4).cumprod(0), t.cumprod(t.counts(4), 0)),
+    "cumprod of zeros": lambda t: t.cumprod(t.of(3, 5) * t.int([[1, 1, 0, 1, 1], [0, 1, 1, 0, 1], [1, 0, 0, 1, 0]]), 1),
+    "cummax": lambda t: (*t.cummax(t.of(3, 9), 1), *t.cummin(t.of(3, 9), 0)),
+    "cummax of equals and nan": lambda t: (*t.cummax(t.int(1, 3, 3, 2, 3), 0), *t.cummin(nan_at(t, 7, 3), 0)),
+    "logcumsumexp": lambda t: (t.logcumsumexp(t.of(3, 9), 1), t.logcumsumexp(t.of(5) * 900, 0)),
+    "diff": lambda t: (t.diff(t.of(3, 5)), t.diff(t.of(3, 5), 2, 0), t.diff(t.of(4), prepend=t.of(2), append=t.of(1))),
+    "diff of bools": lambda t: t.diff(t.int(1, 0, 0, 1) > 0),
+    "trapezoid": lambda t: (t.trapezoid(t.of(3, 5)), t.trapezoid(t.of(3, 5), t.of(5)), t.trapezoid(t.of(3), dx=0.3)),
+    "cumulative_trapezoid": lambda t: t.cumulative_trapezoid(t.of(3, 5), t.of(3, 5), dim=0),
+    "median": lambda t: (t.median(t.of(3, 4)), *t.median(t.of(3, 4), 1), *t.of(3, 5).median(0, keepdim=True)),
+    "median of nan": lambda t: (t.median(nan_at(t, 8, 3)), *t.median(nan_at(t, 8, 3), 0)),
+    "nanmedian": lambda t: (t.nanmedian(nan_at(t, 8, 3)), *t.nanmedian(nan_at(t, 8, 3), 0)),
+    "quantile": lambda t: (
+        t.quantile(t.of(3, 6), 0.3),
+        t.quantile(t.of(3, 6), t.sigmoid(t.of(2)), 1, keepdim=True),
+        *(t.quantile(t.of(3, 6), 0.3, 0, interpolation=how) for how in ("lower", "higher", "nearest", "midpoint")),
+    ),
+    "nanquantile": lambda t: (t.nanquantile(nan_at(t, 8, 3), 0.3), t.quantile(nan_at(t, 8, 3), 0.3)),
+    "nansum": lambda t: (t.nansum(nan_at(t, 8, 3)), t.nanmean(nan_at(t, 8, 3)), t.nanmean(t.of(3, 4), 1, keepdim=True)),
+    "histc": lambda t: (t.histc(t.of(50).detach(), 7), t.histc(t.of(50).detach(), 5, min=-1, max=2)),
+    "meshgrid": lambda t: (*t.meshgrid(t.of(2), t.of(3), indexing="xy"), *t.meshgrid(t.of(2), t.of(), indexing="ij")),
+    "cartesian_prod": lambda t: (
+        t.cartesian_prod(t.of(2), t.of(3)),
+        t.cartesian_prod(t.of(2)),
+        t.combinations(t.of(4)),
+    ),
+    "triangles": lambda t: (t.tril_indices(4, 3, -1), t.triu_indices(3, 4, 1)),
+    "block_diag": lambda t: (
+        t.block_diag(t.of(2, 3), t.of(), t.of(2), t.of(1, 1)),
+        t.column_stack([t.of(3), t.of(3, 2)]),
+    ),
+    "kron": lambda t: (t.kron(t.of(2, 3), t.of(4)), t.trace(t.of(3, 4))),
+    "addr": lambda t: (t.addr(t.of(3), t.of(2), t.of(3), beta=0.5, alpha=2), t.vdot(t.of(3), t.of(3))),
+    "addbmm": lambda t: t.addbmm(t.of(4), t.of(2, 3, 5), t.of(2, 5, 4), beta=0.5, alpha=2),
+    "cross": lambda t: (t.cross(t.of(2, 3), t.of(1, 3), dim=-1), t.cross(t.of(3, 2), t.of(3, 2))),
+    "cdist": lambda t: [t.cdist(t.of(2, 4, 3), t.of(5, 3), p) for p in (0.5, 1, 2, 3, math.inf)],
+    "cdist at 0": lambda t: [t.cdist(t.of(4, 3) * 0, t.of(4, 3) * 0, p) for p in (1, 2, 3, math.inf)],
+    "norm at 0": lambda t: [t.norm(t.of(4, 3) * 0, p, 1) for p in (0, 1, 2, 3, math.inf)],
+    "dist": lambda t: t.dist(t.of(4, 3), t.of(3), 3),
+    "unfold": lambda t: (t.of(3, 7).unfold(1, 3, 2), t.of(5, 3).unfold(0, 2, 1), t.of(5, 3).detach().unfold(0, 2, 3)),
+    "isin": lambda t: (t.isin(t.counts(2, 3), t.int(1, 4)), t.isin(t.counts(5), 2, invert=True)),
+    "masked_scatter": lambda t: t.masked_scatter(t.of(4), t.counts(3, 4) % 3 == 0, t.of(9)),
+    "unique_consecutive of nothing": lambda t: t.unique_consecutive(t.of(0, 3).detach(), return_counts=True, dim=0),
+}
+
+
+def nan_at(t, n, i):
+    """A leaf of n numbers, times nan in one place."""
+    factors = np.ones(n)
+    factors[i] = np.nan
+    return t.of(n) * t.module.tensor(factors)
+
+
+def infinities(t):
+    return t.module.tensor(np.array([np.inf, -np.inf, np.inf]))
+
+
+@pytest.mark.parametrize("call", COMPOSED.values(), ids=COMPOSED)
+def test_composed_functions(call):
+    assert_alike(call)
+
+
+def test_broadcast_shapes():
+    assert kg.broadcast_shapes((2, 1), (3,), 1) == (2, 3)
+    with pytest.raises(RuntimeError, match="do not broadcast"):
+        kg.broadcast_shapes((2,), (3,))
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_answers_as_pytorch_does(call):
     assert_alike(call)

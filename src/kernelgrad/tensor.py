@@ -333,6 +333,11 @@ class Tensor(Array):
     def new_full(self, size, fill_value, *, dtype=None, device=None):
         return ops.full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
 
+    def unfold(self, dimension, size, step):
+        return ops.grids.unfold(self, dimension, size, step)
+
+    unfold.__doc__ = ops.grids.unfold.__doc__
+
     # ---- in place ----
     def zero_(self):
         """Fill with zeros."""
@@ -423,7 +428,10 @@ masked_select matmul max maximum mean median min minimum mm movedim mul multinom
 nonzero norm outer permute pow prod reciprocal relu remainder repeat repeat_interleave reshape reshape_as roll
 round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split sqrt square squeeze std sub sum
 swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril triu trunc unbind unflatten
-unfold unique unsqueeze var view view_as where
+unique unsqueeze var view view_as where
+addbmm addmm addmv addr clamp_max clamp_min copysign cross cummax cummin deg2rad dist float_power fmax fmin heaviside
+histc index_copy index_fill index_put isin kron logaddexp logaddexp2 logcumsumexp logit masked_scatter nanmean nanmedian
+nanquantile nansum positive quantile rad2deg rot90 select_scatter sgn signbit slice_scatter trace vdot xlogy
 """.split()
 IN_PLACE = """
 abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu rsqrt

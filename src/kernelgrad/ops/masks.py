@@ -18,9 +18,9 @@ from kernelgrad.core import (
 )
 from kernelgrad.core.views import contiguous, expand, reshape
 from kernelgrad.ops.elementwise import logical_not
-from kernelgrad.ops.gathering import TakeRows
+from kernelgrad.ops.gathering import TakeRows, scatter
 
-__all__ = ["argwhere", "masked_fill", "masked_select", "nonzero"]
+__all__ = ["argwhere", "isin", "masked_fill", "masked_scatter", "masked_select", "nonzero"]
 
 _masked_fill = kernel("masked_fill_forward")
 
@@ -83,6 +83,33 @@ def masked_select(input, mask):
     flat = reshape(expand(input, shape), (-1,))
     n = positions.numel()
     return TakeRows.apply(contiguous(flat), move(positions, input.device), 1, flat.numel(), 1, (n,))
+
+
+def masked_scatter(input, mask, source):
+    """`input` with the elements of `source`, in order, where `mask` (bool, broadcast) is true."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
+        )
+    shape = np.broadcast_shapes(input.shape, mask.shape)
+    positions = np.flatnonzero(as_numpy(move(expand(mask, shape), "cpu")))
+    if source.numel() < positions.size:
+        raise RuntimeError(
+            f"masked_scatter: expected number of elements in source >= number of ones in mask, got {source.numel()} "
+            f"and {positions.size}"
+        )
+    values = reshape(source, (-1,))[: positions.size]
+    flat = reshape(expand(input, shape), (-1,))
+    return reshape(scatter(flat, 0, move(from_numpy(positions), input.device), values), shape)
+
+
+def isin(elements, test_elements, *, assume_unique=False, invert=False):
+    """True where an element (of a Tensor, or a number) is among `test_elements`; with `invert` where it is not."""
+    a, b = (as_numpy(move(x, "cpu")) if isinstance(x, Array) else np.asarray(x) for x in (elements, test_elements))
+    device = elements.device if isinstance(elements, Array) else test_elements.device
+    return move(from_numpy(np.array(np.isin(a, b, assume_unique=False, invert=invert))), device)
 
 
 def nonzero(input, as_tuple=False):

@@ -153,7 +153,11 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     """`input` (flattened without `dim`) with runs of equal neighbours made one."""
     a = _host(input)
-    flat = a.reshape(-1, 1) if dim is None else np.moveaxis(a, dim, 0).reshape(a.shape[dim], -1)
+    flat = (
+        a.reshape(-1, 1)
+        if dim is None
+        else np.moveaxis(a, dim, 0).reshape(a.shape[dim], a.size // max(a.shape[dim], 1))
+    )
     first = np.ones(len(flat), bool)
     first[1:] = (flat[1:] != flat[:-1]).any(axis=1)
     starts = np.flatnonzero(first)
