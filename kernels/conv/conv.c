@@ -56,10 +56,14 @@ static int narrow_forward_pays(const conv_shape *s) {
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
-/* In backward the number of tiles counts too: each call transforms the weights, or their gradient, anew. */
-static int winograd_pays(const conv_shape *s, int64_t height, int64_t width) {
-    int64_t tiles = s->N * ceil_div(height, 4) * ceil_div(width, 4);
-    return winograd_fits(s, height, width) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
+/* In backward the number of tiles counts too: each call transforms the weights anew, */
+static int winograd_data_pays(const conv_shape *s) {
+    return winograd_fits(s, s->H, s->W) && s->N * ceil_div(s->H, 4) * ceil_div(s->W, 4) >= 4;
+}
+/* or their gradient, which is four times as large as that of the taps. */
+static int winograd_weight_pays(const conv_shape *s) {
+    int64_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+    return winograd_fits(s, s->OH, s->OW) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
 }
 
 /* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c]
@@ -101,7 +105,7 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
     float *grad_x = arrays[2];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    if (winograd_pays(&s, s.H, s.W))
+    if (winograd_data_pays(&s))
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
@@ -121,7 +125,7 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     conv_shape s = shape_of(sizes);
     s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
-    if (winograd_pays(&s, s.OH, s.OW))
+    if (winograd_weight_pays(&s))
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight);
