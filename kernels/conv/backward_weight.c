@@ -120,7 +120,7 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
         in_place ? NULL : kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->block * h->outputs * panels * PANEL);
     float *partial = z->partial + (slice * z->groups + group) * z->taps * (z->turned ? z->outs : z->in) * z->ldc;
     conv_segment list[MAX_SEGMENTS];
-    conv_epilogue e = {0};
+    conv_epilogue e = {.far = 1};
     for (int64_t row = cut(rows, z->slices, slice), row1; row < end; row = row1, e.add = 1) {
         row1 = least(row + z->block, end);
         const float *g = z->grad_out + (row * h->outputs * z->groups + group) * z->outs, *x = z->x + group * z->in;
