@@ -78,6 +78,7 @@ CASES = [
             ((1, 20, 9, 10), (33, 20, 3, 3), True),
             ((3, 64, 7, 7), (48, 64, 3, 3), False),
             ((1, 128, 14, 13), (16, 128, 3, 3), True),
+            ((1, 160, 7, 6), (110, 160, 3, 3), True),  # few tiles
         ],
         kwargs=[{"padding": 1}, {}, {"padding": (0, 2)}],
         tolerance=4,
@@ -116,6 +117,17 @@ CASES = [
             {"stride": (2, 3), "padding": 1},
             {"dilation": (1, 2), "padding": 4},
         ],
+        tolerance=2,
+    ),
+    _case(
+        "conv2d_taps_off_the_image",  # tiles of many small images, columns of rows, tall images, few channels out
+        shapes=[
+            ((9, 17, 5, 6), (20, 17, 5, 5), True),
+            ((6, 32, 7, 7), (9, 32, 5, 5), True),
+            ((1, 18, 11, 8), (33, 18, 5, 5), True),
+            ((1, 20, 20, 4), (17, 20, 5, 3), True),
+        ],
+        kwargs=[{"padding": 2}, {"padding": 3, "dilation": (2, 1)}],
         tolerance=2,
     ),
     _case(
