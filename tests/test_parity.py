@@ -209,6 +209,26 @@ COMPOSED = {
     "unfold": lambda t: (t.of(3, 7).unfold(1, 3, 2), t.of(5, 3).unfold(0, 2, 1), t.of(5, 3).detach().unfold(0, 2, 3)),
     "isin": lambda t: (t.isin(t.counts(2, 3), t.int(1, 4)), t.isin(t.counts(5), 2, invert=True)),
     "masked_scatter": lambda t: t.masked_scatter(t.of(4), t.counts(3, 4) % 3 == 0, t.of(9)),
+    "gamma": lambda t: (t.lgamma(t.of(50) * 9), t.digamma(t.of(50) * 9), t.digamma(t.of(50) / 9)),
+    "gamma at whole numbers": lambda t: (
+        t.lgamma(t.int(-2, -1, 0, 1, 2).double()),
+        t.digamma(t.int(-2, -1, 1, 2).double()),
+    ),
+    "gamma far out": lambda t: (t.lgamma(far(t)), t.digamma(far(t))),
+    "erfinv": lambda t: (t.erfinv(t.tanh(t.of(50))), t.erfinv(t.tanh(t.of(50) * 5)), t.erfinv(t.int(-2, -1, 0, 1))),
+    **{
+        f"scatter_reduce {how}, {self}": lambda t, how=how, self=self: t.scatter_reduce(
+            t.of(4, 3), 0, t.int([[0, 1, 1], [2, 1, 0], [0, 1, 2]]), t.of(3, 3), how, include_self=self
+        )
+        for how in ("sum", "mean", "amax", "amin")
+        for self in (True, False)
+    },
+    "scatter_reduce prod": lambda t: t.scatter_reduce(
+        t.counts(4) + 1, 0, t.int(0, 0, 2), t.int(5, 7, 3), "prod", include_self=False
+    ),
+    "scatter_reduce of equals": lambda t: t.scatter_reduce(
+        t.of(2) * 0 + 1, 0, t.int(0, 0, 1), t.of(3) * 0 + 1, "amax", include_self=False
+    ),
     "unique_consecutive of nothing": lambda t: t.unique_consecutive(t.of(0, 3).detach(), return_counts=True, dim=0),
 }
 
@@ -218,6 +238,10 @@ def nan_at(t, n, i):
     factors = np.ones(n)
     factors[i] = np.nan
     return t.of(n) * t.module.tensor(factors)
+
+
+def far(t):
+    return t.module.tensor(np.array([1e-300, -1e-9, 1e9, 1e300, np.inf, np.nan, -0.5, -1e3 - 0.25]))
 
 
 def infinities(t):

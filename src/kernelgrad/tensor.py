@@ -429,9 +429,10 @@ nonzero norm outer permute pow prod reciprocal relu remainder repeat repeat_inte
 round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split sqrt square squeeze std sub sum
 swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril triu trunc unbind unflatten
 unique unsqueeze var view view_as where
-addbmm addmm addmv addr clamp_max clamp_min copysign cross cummax cummin deg2rad dist float_power fmax fmin heaviside
-histc index_copy index_fill index_put isin kron logaddexp logaddexp2 logcumsumexp logit masked_scatter nanmean nanmedian
-nanquantile nansum positive quantile rad2deg rot90 select_scatter sgn signbit slice_scatter trace vdot xlogy
+addbmm addmm addmv addr clamp_max clamp_min copysign cross cummax cummin deg2rad digamma dist erfinv float_power fmax
+fmin heaviside histc index_copy index_fill index_put isin kron lgamma logaddexp logaddexp2 logcumsumexp logit
+masked_scatter nanmean nanmedian nanquantile nansum positive quantile rad2deg rot90 scatter_reduce select_scatter sgn
+signbit slice_scatter trace vdot xlogy
 """.split()
 IN_PLACE = """
 abs ceil cos elu exp expm1 floor frac hardtanh leaky_relu log log10 log1p log2 neg reciprocal relu rsqrt

@@ -329,6 +329,9 @@ from kernelgrad.ops.scans import (
     trapezoid,
     trapz,
 )
+from kernelgrad.ops.scattering import (
+    scatter_reduce,
+)
 from kernelgrad.ops.shape import (
     atleast_1d,
     atleast_2d,
@@ -385,6 +388,11 @@ from kernelgrad.ops.sorting import (
     topk,
     unique,
     unique_consecutive,
+)
+from kernelgrad.ops.special import (
+    digamma,
+    erfinv,
+    lgamma,
 )
 from kernelgrad.ops.statistics import (
     histc,
@@ -495,6 +503,7 @@ __all__ = [
     "diag_embed",
     "diagonal",
     "diff",
+    "digamma",
     "dist",
     "div",
     "divide",
@@ -511,6 +520,7 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expand",
@@ -578,6 +588,7 @@ __all__ = [
     "lerp",
     "less",
     "less_equal",
+    "lgamma",
     "linear",
     "linspace",
     "log",
@@ -673,6 +684,7 @@ __all__ = [
     "scatter_",
     "scatter_add",
     "scatter_add_",
+    "scatter_reduce",
     "searchsorted",
     "seed",
     "select",
