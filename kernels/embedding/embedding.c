@@ -29,9 +29,10 @@ VEC_INLINE void take_rows(void *const *arrays, const int64_t *sizes, int64_t sta
     const int64_t *index = arrays[1];
     char *out = arrays[2];
     const int64_t count = sizes[1], rows = sizes[2], nbytes = sizes[3] * itemsize;
-    for (int64_t item = start; item < stop;) {
-        const int64_t i = item % count, n = count - i < stop - item ? count - i : stop - item;
-        const char *from = weight + item / count * rows * nbytes;
+    int64_t i = start % count;
+    const char *from = weight + start / count * rows * nbytes;
+    for (int64_t item = start; item < stop; i = 0, from += rows * nbytes) {
+        const int64_t n = count - i < stop - item ? count - i : stop - item;
         char *to = out + item * nbytes;
         if (nbytes == itemsize)
             for (int64_t k = 0; k < n; k++)
