@@ -125,10 +125,12 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     conv_shape s = shape_of(sizes);
     s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
+    if (depthwise(&s)) {
+        KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight, grad_bias);
+        return;
+    }
     if (winograd_weight_pays(&s))
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
-    else if (depthwise(&s))
-        KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight);
     else
         KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);

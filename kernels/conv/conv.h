@@ -121,11 +121,12 @@ void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, con
                                  float *grad_x);
 void KG_NAME(conv_winograd_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 
-/* depthwise.c: groups = C = K. */
+/* depthwise.c, depthwise_weight.c: groups = C = K. */
 void KG_NAME(conv_depthwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
                                      float *out);
 void KG_NAME(conv_depthwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                   float *grad_x);
-void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
+void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
+                                    float *grad_bias);
 
 #endif
