@@ -42,14 +42,22 @@ VEC_INLINE void finish(vec_f32 v, const strip *z, int64_t c, float *out, int64_t
     vec_store(out, z->relu ? vec_max(vec_zero(), v) : v, left);
 }
 
-/* One output, taps s0 .. s1-1 of each row. */
-static void output(const strip *z, int64_t x, int64_t c, int64_t s0, int64_t s1, int64_t left) {
-    vec_f32 acc = vec_zero();
+/* One output, taps s0 .. s1-1 of each row, `vecs` vectors of channels. */
+VEC_INLINE void output(int vecs, const strip *z, int64_t x, int64_t c, int64_t s0, int64_t s1, int64_t left) {
+    vec_f32 acc[4];
+    UNROLL
+    for (int j = 0; j < vecs; j++) acc[j] = vec_zero();
     const float *source = z->source + x * z->next + c, *w = z->w + c;
     for (int64_t y = 0; y < z->rows; y++, source += z->row, w += z->w_row)
-        for (int64_t t = s0; t < s1; t++)
-            acc = vec_fma(vec_load(source + t * z->gap, left), vec_load(w + t * z->w_gap, left), acc);
-    finish(acc, z, c, z->out + x * z->out_next + c, left);
+        for (int64_t t = s0; t < s1; t++) {
+            const float *v = source + t * z->gap, *tap = w + t * z->w_gap;
+            UNROLL
+            for (int j = 0; j < vecs; j++)
+                acc[j] = vec_fma(vec_load(v + j * VEC_LANES, left), vec_load(tap + j * VEC_LANES, left), acc[j]);
+        }
+    UNROLL
+    for (int j = 0; j < vecs; j++)
+        finish(acc[j], z, c + j * VEC_LANES, z->out + x * z->out_next + c + j * VEC_LANES, left);
 }
 
 /* `pixels` outputs from x on, `step` source pixels apart, all `taps` on the image and side by side: a source vector is
@@ -87,7 +95,11 @@ VEC_INLINE void outputs_row(int pixels, int step, int taps, const strip *z, int6
         }
         outputs(pixels, step, taps, z, x, c, VEC_LANES);
     }
-    if (c < channels) outputs(pixels, step, taps, z, x, c, channels - c);
+    if (c == channels) return;
+    if (channels > VEC_LANES) /* some channels again, rather than a masked vector */
+        outputs(pixels, step, taps, z, x, channels - VEC_LANES, VEC_LANES);
+    else
+        outputs(pixels, step, taps, z, x, c, channels - c);
 }
 
 /* Outputs x0 .. x1-1, whose taps all lie on the image; the last pixels may be done twice. */
@@ -148,7 +160,10 @@ static void depthwise_row(const depthwise *z, const conv_axis *v, const conv_axi
         int64_t sx = x * h->step + h->first, s0 = 0, s1 = h->taps;
         while (s0 < s1 && sx + s0 * h->gap < 0) s0++;
         while (s1 > s0 && sx + (s1 - 1) * h->gap >= h->source) s1--;
-        for (int64_t c = 0; c < C; c += VEC_LANES) output(&strip, x, c, s0, s1, C - c);
+        int64_t c = 0;
+        for (; c + 4 * VEC_LANES <= C; c += 4 * VEC_LANES) output(4, &strip, x, c, s0, s1, VEC_LANES);
+        for (; c + VEC_LANES <= C; c += VEC_LANES) output(1, &strip, x, c, s0, s1, VEC_LANES);
+        if (c < C) output(1, &strip, x, c, s0, s1, C - c);
     }
 }
 

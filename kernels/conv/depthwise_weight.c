@@ -9,8 +9,8 @@
 typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
-    float *partial; /* [slice][tap, then bias][channel] */
-    int64_t images, channels, slices;
+    float *partial; /* [slice][tap, then bias][channel]; a last vector that is not full is kept in a full one */
+    int64_t images, channels, slices, row; /* row: floats of a tap in `partial` */
 } gradient;
 
 /* Output columns: x0 .. x1-1 have all taps on the image, tap t is on it for from[t] .. to[t]-1. */
@@ -21,8 +21,8 @@ typedef struct {
 /* Sums over `lines` output rows for `rows` x `taps` taps, added to `to`, in rows of to_row. `x` is under the first tap
  * of the first output. */
 VEC_INLINE void add_lines(int rows, int taps, const conv_axis *h, const extent *e, const float *x, int64_t x_row,
-                          int64_t x_line, const float *g, int64_t C, int64_t lines, float *to, int64_t to_row,
-                          int64_t left) {
+                          int64_t x_line, const float *g, int64_t C, int64_t lines, float *to, int64_t to_tap,
+                          int64_t to_row, int64_t left) {
     vec_f32 acc[3][7];
     const int64_t next = h->step * C, gap = h->gap * C;
     UNROLL
@@ -50,7 +50,7 @@ VEC_INLINE void add_lines(int rows, int taps, const conv_axis *h, const extent *
     UNROLL
     for (int r = 0; r < rows; r++) UNROLL
     for (int t = 0; t < taps; t++) {
-        float *sum = to + r * to_row + t * C;
+        float *sum = to + r * to_row + t * to_tap;
         vec_store(sum, vec_add(vec_load(sum, left), acc[r][t]), left);
     }
 }
@@ -67,23 +67,23 @@ VEC_INLINE void add_vector(const gradient *z, const extent *columns, const float
                            int64_t t1, int64_t lines, float *to, int64_t left) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     const int64_t C = z->channels, line = h->source * C, x_row = v->gap * line, x_line = v->step * line;
-    const int64_t taps = h->taps, to_row = taps * C;
+    const int64_t taps = h->taps, tap = z->row, row = taps * tap;
     int64_t t = t0;
     for (; taps == 3 && t + 3 <= t1; t += 3)
-        add_lines(3, 3, h, columns, x + t * x_row, x_row, x_line, g, C, lines, to + t * to_row, to_row, left);
+        add_lines(3, 3, h, columns, x + t * x_row, x_row, x_line, g, C, lines, to + t * row, tap, row, left);
     for (; t < t1; t++) {
         if (taps == 3)
-            add_lines(1, 3, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * to_row, 0, left);
+            add_lines(1, 3, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * row, tap, 0, left);
         else if (taps == 5)
-            add_lines(1, 5, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * to_row, 0, left);
+            add_lines(1, 5, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * row, tap, 0, left);
         else if (taps == 7)
-            add_lines(1, 7, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * to_row, 0, left);
+            add_lines(1, 7, h, columns, x + t * x_row, 0, x_line, g, C, lines, to + t * row, tap, 0, left);
         else
             for (int64_t i = 0; i < taps; i++)
                 add_lines(1, 1, h, columns + i, x + t * x_row + i * h->gap * C, 0, x_line, g, C, lines,
-                          to + t * to_row + i * C, 0, left);
+                          to + t * row + i * tap, tap, 0, left);
     }
-    add_bias(g, lines * h->outputs, C, to + v->taps * to_row, left);
+    add_bias(g, lines * h->outputs, C, to + v->taps * row, left);
 }
 
 static void reached(const conv_axis *a, int64_t tap, int64_t *from, int64_t *to) {
@@ -108,7 +108,7 @@ static void extents(const conv_axis *h, extent *e) {
 static void gradient_rows(void *context, int64_t slice) {
     const gradient *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t C = z->channels, all = v->outputs * z->images, size = (v->taps * h->taps + 1) * C;
+    int64_t C = z->channels, all = v->outputs * z->images, size = (v->taps * h->taps + 1) * z->row;
     float *partial = memset(z->partial + slice * size, 0, sizeof(float) * size);
     extent *columns = kg_scratch(KG_SCRATCH_CONV, sizeof(extent) * most(1, h->taps));
     extents(h, columns);
@@ -127,7 +127,12 @@ static void gradient_rows(void *context, int64_t slice) {
         int64_t c = 0;
         for (; c + VEC_LANES <= C; c += VEC_LANES)
             add_vector(z, columns, x + c, g + c, t0, t1, lines, partial + c, VEC_LANES);
-        if (c < C) add_vector(z, columns, x + c, g + c, t0, t1, lines, partial + c, C - c);
+        if (c < C && C > VEC_LANES) { /* some channels again, rather than a masked vector */
+            int64_t last = C - VEC_LANES;
+            add_vector(z, columns, x + last, g + last, t0, t1, lines, partial + c, VEC_LANES);
+        } else if (c < C) {
+            add_vector(z, columns, x + c, g + c, t0, t1, lines, partial + c, C - c);
+        }
     }
 }
 
@@ -139,12 +144,16 @@ void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const f
                   .images = s->N,
                   .channels = s->C,
                   .slices = most(1, least(SLICES, s->N * s->OH))};
-    int64_t taps = s->kh * s->kw, size = (taps + 1) * s->C;
+    int64_t taps = s->kh * s->kw, C = s->C, whole = C / VEC_LANES * VEC_LANES;
+    z.row = ceil_div(C, VEC_LANES) * VEC_LANES;
+    int64_t size = (taps + 1) * z.row, shift = C > VEC_LANES ? z.row - C : 0; /* of the channels in the last vector */
     z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z.slices * size);
-    kg_parallel(gradient_rows, &z, z.slices, 1e-4 * s->N * s->OH * s->OW * s->C * (1 + .1 * taps));
+    kg_parallel(gradient_rows, &z, z.slices, 1e-4 * s->N * s->OH * s->OW * C * (1 + .1 * taps));
     for (int64_t slice = 1; slice < z.slices; slice++)
         for (int64_t i = 0; i < size; i++) z.partial[i] += z.partial[slice * size + i];
-    for (int64_t c = 0; c < s->C; c++)
-        for (int64_t tap = 0; tap < taps; tap++) grad_weight[c * taps + tap] = z.partial[tap * s->C + c];
-    if (grad_bias) memcpy(grad_bias, z.partial + taps * s->C, sizeof(float) * s->C);
+    for (int64_t c = 0; c < C; c++) {
+        const float *sum = z.partial + c + (c < whole ? 0 : shift);
+        for (int64_t tap = 0; tap < taps; tap++) grad_weight[c * taps + tap] = sum[tap * z.row];
+        if (grad_bias) grad_bias[c] = sum[taps * z.row];
+    }
 }

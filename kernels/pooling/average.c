@@ -24,7 +24,12 @@ VEC_INLINE void avg_pixel(const float *corner, int64_t rows, int64_t columns, in
         avg_window(4, corner + c, rows, columns, row, channels, by, out + c, VEC_LANES);
     for (; c + VEC_LANES <= channels; c += VEC_LANES)
         avg_window(1, corner + c, rows, columns, row, channels, by, out + c, VEC_LANES);
-    if (c < channels) avg_window(1, corner + c, rows, columns, row, channels, by, out + c, channels - c);
+    if (c == channels) return;
+    if (channels > VEC_LANES) { /* some channels again, rather than a masked vector */
+        c = channels - VEC_LANES;
+        avg_window(1, corner + c, rows, columns, row, channels, by, out + c, VEC_LANES);
+    } else
+        avg_window(1, corner + c, rows, columns, row, channels, by, out + c, channels - c);
 }
 
 /* out[n, y, x, c] = (sum over the window) / divisor */
@@ -86,7 +91,12 @@ static void avg_row_backward(const pool_shape *s, const columns *h, int64_t rows
             avg_gather(4, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, VEC_LANES);
         for (; c + VEC_LANES <= s->C; c += VEC_LANES)
             avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, VEC_LANES);
-        if (c < s->C) avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, s->C - c);
+        if (c == s->C) continue;
+        if (s->C > VEC_LANES) {
+            c = s->C - VEC_LANES;
+            avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, VEC_LANES);
+        } else
+            avg_gather(1, s, grad_out + c, h->inverse, h->rows, rows, list, count, grad_x + c, s->C - c);
     }
 }
 

@@ -38,7 +38,11 @@ VEC_INLINE void max_pixel(int bytes, const float *corner, int64_t rows, int64_t 
         max_window(4, bytes, corner + c, rows, columns, row, column, tap0, tap_row, out + c, taps, at + c, VEC_LANES);
     for (; c + VEC_LANES <= channels; c += VEC_LANES)
         max_window(1, bytes, corner + c, rows, columns, row, column, tap0, tap_row, out + c, taps, at + c, VEC_LANES);
-    if (c < channels)
+    if (c == channels) return;
+    if (channels > VEC_LANES) { /* some channels again, rather than a masked vector */
+        c = channels - VEC_LANES;
+        max_window(1, bytes, corner + c, rows, columns, row, column, tap0, tap_row, out + c, taps, at + c, VEC_LANES);
+    } else
         max_window(1, bytes, corner + c, rows, columns, row, column, tap0, tap_row, out + c, taps, at + c,
                    channels - c);
 }
@@ -116,7 +120,11 @@ VEC_INLINE void max_row_backward(int bytes, const pool_shape *s, const columns *
             max_gather(4, bytes, s, grad_out, taps, first + c, rows, row_count, list, count, grad_x + c, VEC_LANES);
         for (; c + VEC_LANES <= s->C; c += VEC_LANES)
             max_gather(1, bytes, s, grad_out, taps, first + c, rows, row_count, list, count, grad_x + c, VEC_LANES);
-        if (c < s->C)
+        if (c == s->C) continue;
+        if (s->C > VEC_LANES) {
+            c = s->C - VEC_LANES;
+            max_gather(1, bytes, s, grad_out, taps, first + c, rows, row_count, list, count, grad_x + c, VEC_LANES);
+        } else
             max_gather(1, bytes, s, grad_out, taps, first + c, rows, row_count, list, count, grad_x + c, s->C - c);
     }
 }
