@@ -56,6 +56,12 @@ static int narrow_forward_pays(const conv_shape *s) {
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
+/* Narrow groups leave lanes of a product idle: from about 10 outputs on few enough that it is quicker all the same. One
+ * tap alone would not repay bringing its inputs to their lanes, which takes inputs from nearby. */
+static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
+    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in <= 2 * outs;
+}
+
 /* In backward the number of tiles counts too: each call transforms the weights anew, */
 static int winograd_data_pays(const conv_shape *s) {
     return winograd_fits(s, s->H, s->W) && s->N * ceil_div(s->H, 4) * ceil_div(s->W, 4) >= 4;
@@ -78,6 +84,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
         KG_NAME(conv_winograd_forward)(&s, x, weight, kept, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
+    else if (grouped(&s, s.C, s.K))
+        KG_NAME(conv_grouped_forward)(&s, x, weight, bias, out);
     else if (narrow_forward_pays(&s))
         KG_NAME(conv_narrow_forward)(&s, x, weight, bias, out);
     else
@@ -109,6 +117,8 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
+    else if (grouped(&s, s.K, s.C))
+        KG_NAME(conv_grouped_data)(&s, grad_out, weight, NULL, grad_x);
     else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, grad_out, weight, NULL, grad_x);
     else
@@ -131,6 +141,8 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     }
     if (winograd_weight_pays(&s))
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
+    else if (grouped(&s, s.C, s.K))
+        KG_NAME(conv_grouped_weight)(&s, x, grad_out, grad_weight);
     else
         KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
@@ -147,6 +159,8 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
+    else if (grouped(&s, s.K, s.C))
+        KG_NAME(conv_grouped_data)(&s, x, weight, bias, out);
     else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, x, weight, bias, out);
     else

@@ -129,4 +129,14 @@ void KG_NAME(conv_depthwise_data)(const conv_shape *s, const float *grad_out, co
 void KG_NAME(conv_depthwise_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
                                     float *grad_bias);
 
+/* grouped.c, grouped_weight.c: groups of few channels. */
+void KG_NAME(conv_grouped_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                   float *out);
+void KG_NAME(conv_grouped_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                float *grad_x);
+int64_t KG_NAME(conv_lane_offsets)(int64_t vector, int64_t in, int64_t outs, int64_t channels, int32_t *offset);
+void KG_NAME(conv_spread_band)(const conv_axis axes[2], const float *image, const float *end, int64_t channels,
+                               int64_t in, const int32_t *offset, int64_t y0, int64_t y1, int64_t width, float *room);
+void KG_NAME(conv_grouped_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
+
 #endif

@@ -167,6 +167,10 @@ VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) {
 VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd), 0x31);
 }
+VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
+    vec_mask second = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)); /* bit 3 as the sign */
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, index), _mm256_permutevar8x32_ps(b, index), second);
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) { return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)); }

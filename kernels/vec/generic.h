@@ -184,6 +184,11 @@ VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) { return (vec_f32){a[0], a[2],
 VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) { return (vec_f32){a[1], a[3], b[1], b[3]}; }
 VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) { return (vec_f32){even[0], odd[0], even[1], odd[1]}; }
 VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) { return (vec_f32){even[2], odd[2], even[3], odd[3]}; }
+VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
+    vec_f32 v;
+    VEC_EACH v[i] = index[i] < 4 ? a[index[i]] : b[index[i] - 4];
+    return v;
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {

@@ -162,6 +162,12 @@ VEC_INLINE vec_f32 vec_even(vec_f32 a, vec_f32 b) { return vuzp1q_f32(a, b); }
 VEC_INLINE vec_f32 vec_odd(vec_f32 a, vec_f32 b) { return vuzp2q_f32(a, b); }
 VEC_INLINE vec_f32 vec_zip_lo(vec_f32 even, vec_f32 odd) { return vzip1q_f32(even, odd); }
 VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) { return vzip2q_f32(even, odd); }
+VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
+    /* byte j of lane i is byte 4 index[i] + j of a, b */
+    uint8x16_t bytes = vreinterpretq_u8_s32(vmlaq_n_s32(vdupq_n_s32(0x03020100), index, 0x04040404));
+    uint8x16x2_t table = {{vreinterpretq_u8_f32(a), vreinterpretq_u8_f32(b)}};
+    return vreinterpretq_f32_u8(vqtbl2q_u8(table, bytes));
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {
