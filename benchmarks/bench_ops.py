@@ -77,7 +77,7 @@ def contender(name, case, shape, training):
     if name == "torch":
         return torch_contender(case, arguments, kwargs, training)
     device = "cuda" if name == "cuda" else "cpu"
-    tensors = [kg.from_numpy(a.copy()).to(device) if isinstance(a, np.ndarray) else a for a in arguments]
+    tensors = [kg.from_numpy(a.copy("K")).to(device) if isinstance(a, np.ndarray) else a for a in arguments]
     call = call_of(kg, case.op, tensors, kwargs, case.grad, training)
     return Contender(name, call, backend(name), kg.cuda.synchronize if name == "cuda" else None)
 
@@ -87,7 +87,7 @@ def torch_contender(case, arguments, kwargs, training):
 
     if case.torch_kwargs is not None:
         kwargs = case.torch_kwargs(kwargs)
-    tensors = [torch.from_numpy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
+    tensors = [torch.from_numpy(a.copy("K")) if isinstance(a, np.ndarray) else a for a in arguments]
     return Contender("torch", call_of(torch, case.torch_function(), tensors, kwargs, case.grad, training))
 
 

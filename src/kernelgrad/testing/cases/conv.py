@@ -153,12 +153,21 @@ CASES = [
     ),
     _case(
         "conv2d_grouped",
-        shapes=[((2, 8, 7, 6), (12, 2, 3, 3), True)],
-        kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}],
+        shapes=[((2, 8, 7, 6), (12, 2, 3, 3), True), ((2, 24, 6, 13), (20, 6, 3, 3), True)],
+        kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}, {"padding": 2, "dilation": 2, "groups": 4}],
+    ),
+    _case(
+        "conv2d_grouped_taps",  # kernels with and without loops of their own
+        shapes=[((1, 28, 9, 12), (28, 7, 5, 5), True), ((1, 12, 8, 9), (16, 3, 2, 4), True)],
+        kwargs=[{"padding": 2, "groups": 4}, {"stride": (2, 3), "groups": 4}],
     ),
     _case(
         "conv2d_depthwise",
-        shapes=[((2, 18, 7, 9), (18, 1, 3, 3), True), ((1, 18, 5, 5), (18, 1, 5, 4), True)],
+        shapes=[
+            ((2, 18, 7, 9), (18, 1, 3, 3), True),
+            ((1, 18, 5, 5), (18, 1, 5, 4), True),
+            ((1, 18, 12, 13), (18, 1, 5, 7), True),
+        ],
         kwargs=[{"padding": 1, "groups": 18}, {"stride": 2, "padding": 2, "groups": 18, "dilation": (1, 2)}],
         bench=[((16, 128, 56, 56), (128, 1, 3, 3), True)],
         bench_kwargs={"padding": 1, "groups": 128},

@@ -1,4 +1,4 @@
-"""Cases of pooling, each in NCHW memory (the input as it is made) and in NHWC memory (behind a conversion)."""
+"""Cases of pooling, each in NCHW memory and in NHWC memory."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from kernelgrad import ops
 from kernelgrad.core import views
 from kernelgrad.testing.case import OpCase
 
-IMAGES = [(2, 20, 7, 7), (1, 33, 8, 5)]
+IMAGES = [(2, 20, 7, 7), (1, 33, 8, 5), (1, 5, 9, 12), (1, 70, 5, 6)]
 
 WINDOWS = [
     {"kernel_size": 2},
@@ -15,6 +15,8 @@ WINDOWS = [
     {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 1)},
     {"kernel_size": 3, "stride": 2, "ceil_mode": True},
     {"kernel_size": 2, "stride": 3, "ceil_mode": True, "padding": 1},
+    {"kernel_size": 3, "stride": 1, "padding": 1},
+    {"kernel_size": 2, "stride": 2, "padding": 1},
 ]
 
 
@@ -27,8 +29,17 @@ def _normal(rng, shape):
     return (rng.standard_normal(shape),)
 
 
+def _nhwc(make):
+    """The same values as `make` draws, in NHWC memory."""
+
+    def made(rng, shape):
+        return tuple(np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in make(rng, shape))
+
+    return made
+
+
 def _in_nhwc(op):
-    """The op on a copy of its input in NHWC memory; the output must come in that layout too."""
+    """The op on input in NHWC memory (a copy only if it comes otherwise); the output must have that layout too."""
 
     def run(x, **options):
         result = op(views.channels_last(x), **options)
@@ -42,12 +53,11 @@ def _in_nhwc(op):
 
 def _cases(name, kwargs, kernels, make=_normal, errors=(), bench=()):
     op = getattr(ops, name)
-    options = {"torch": f"nn.functional.{name}", "make": make, "kernels": kernels, "bench": list(bench)}
+    options = {"torch": f"nn.functional.{name}", "kwargs": kwargs, "kernels": kernels, "bench": list(bench)}
+    planes = [(2, 3, 8, 9), (3, 9, 10), (0, 2, 8, 9), (1, 2, 6, 41)]
     return [
-        OpCase(
-            name, op, shapes=[(2, 3, 8, 9), (3, 9, 10), (0, 2, 8, 9)], kwargs=kwargs, errors=list(errors), **options
-        ),
-        OpCase(f"{name}_nhwc", _in_nhwc(op), shapes=IMAGES, kwargs=kwargs, **options),
+        OpCase(name, op, shapes=planes, make=make, errors=list(errors), **options),
+        OpCase(f"{name}_nhwc", _in_nhwc(op), shapes=IMAGES, make=_nhwc(make), **options),
     ]
 
 
@@ -57,6 +67,7 @@ def _wrong(op, shape, message, exception=RuntimeError, **options):
 
 MAX = ("max_pool2d_forward", "max_pool2d_backward")
 AVG = ("avg_pool2d_forward", "avg_pool2d_backward")
+ADAPTIVE_AVG = (*AVG, "global_avg_pool2d_forward")
 IMAGE = (64, 64, 28, 28)
 
 CASES = [
@@ -66,6 +77,7 @@ CASES = [
             *WINDOWS,
             {"kernel_size": 2, "stride": 1, "dilation": 3, "return_indices": True},
             {"kernel_size": 3, "padding": 1, "ceil_mode": True, "return_indices": True},
+            {"kernel_size": (5, 4), "stride": 1, "padding": (2, 2)},
         ],
         (*MAX, "max_pool2d_indices"),
         make=_apart,
@@ -95,7 +107,7 @@ CASES = [
     *_cases(
         "adaptive_avg_pool2d",
         [{"output_size": size} for size in (1, (3, 4), (None, 2), (9, 13))],
-        AVG,
+        ADAPTIVE_AVG,
         bench=[IMAGE],
         errors=[_wrong(ops.adaptive_avg_pool2d, (1, 3, 4, 4), "greater than or equal to 0", output_size=-1)],
     ),
