@@ -49,6 +49,29 @@ def probabilities(*shape):
     return lambda rng: np.exp(log_probabilities(*shape)(rng))
 
 
+def labels(*shape):
+    """In each row some classes, then -1, then anything."""
+
+    def draw(rng):
+        rows = np.argsort(rng.random(shape), axis=-1)
+        rows[..., rng.integers(1, shape[-1])] = -1
+        return rows
+
+    return draw
+
+
+def places(batch, channels, *space):
+    """Indices as maximum pooling by 2 returns them, for an image of `space` in each channel; no two alike."""
+
+    def draw(rng):
+        half = [(n + 1) // 2 for n in space]
+        count = int(np.prod(half))
+        chosen = np.argsort(rng.random((batch, channels, int(np.prod(space)))), axis=-1)[..., :count]
+        return chosen.reshape(batch, channels, *half)
+
+    return draw
+
+
 def weights(*values):
     """A tensor argument of a layer, such as class weights, for whichever library."""
     return lambda library, dtype: library.tensor(list(values), dtype=getattr(library, dtype))
@@ -105,6 +128,18 @@ LAYERS = [
     ("BatchNorm1d", (5,), {}, [normal(6, 5)]),
     ("BatchNorm1d", (5,), {"momentum": None, "affine": False}, [normal(6, 5, 4)]),
     ("BatchNorm2d", (3,), {}, [normal(4, 3, 5, 6)]),
+    ("BatchNorm3d", (3,), {}, [normal(4, 3, 2, 5, 6)]),
+    ("InstanceNorm3d", (3,), {"affine": True}, [normal(4, 3, 2, 5, 6)]),
+    ("ConstantPad3d", ((1, 2, 0, 1, -1, 1), 0.5), {}, [normal(2, 3, 4, 5, 6)]),
+    ("ZeroPad3d", (1,), {}, [normal(2, 3, 4, 5, 6)]),
+    ("ReflectionPad3d", ((1, 2, 0, 1, 2, 1),), {}, [normal(2, 3, 4, 5, 6)]),
+    ("ReplicationPad3d", ((1, 2, 0, 1, 2, 1),), {}, [normal(2, 3, 4, 5, 6)]),
+    ("CircularPad3d", ((1, 2, 0, 1, 2, 1),), {}, [normal(2, 3, 4, 5, 6)]),
+    ("MaxUnpool1d", (2,), {}, [normal(2, 3, 4), places(2, 3, 8)]),
+    ("MaxUnpool2d", (2,), {}, [normal(2, 3, 4, 4), places(2, 3, 8, 8)]),
+    ("MaxUnpool2d", ((3, 2),), {"stride": (2, 2), "padding": (1, 0)}, [normal(2, 3, 3, 4), places(2, 3, 5, 8)]),
+    ("MultiLabelMarginLoss", (), {}, [normal(4, 5), labels(4, 5)]),
+    ("MultiLabelMarginLoss", (), {"reduction": "none"}, [normal(5), labels(5)]),
     ("BatchNorm2d", (17,), {"eps": 1e-3, "momentum": 0.3}, [normal(3, 17, 4, 4)]),
     ("BatchNorm2d", (3,), {"track_running_stats": False}, [normal(4, 3, 5, 6)]),
     ("LayerNorm", (6,), {}, [normal(4, 6)]),

@@ -267,6 +267,16 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
         return F.multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)
 
 
+class MultiLabelMarginLoss(_Loss):
+    """``sum over labels y and other classes c of max(0, 1 - input[y] + input[c]) / C``.
+
+    Shape: (N, C), (N, C) of classes, of which those before the first -1 count.
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.multilabel_margin_loss(input, target, reduction=self.reduction)
+
+
 class MultiMarginLoss(_WeightedLoss):
     """``sum over c != target of max(0, margin - input[target] + input[c]) ** p / C``.
 

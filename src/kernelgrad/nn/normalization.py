@@ -128,6 +128,15 @@ class BatchNorm2d(_BatchNorm):
     dims = (4,)
 
 
+class BatchNorm3d(_BatchNorm):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel, over N and space. Shape: (N, C, D, H, W) -> same.
+
+    Ioffe & Szegedy (2015), https://arxiv.org/abs/1502.03167
+    """
+
+    dims = (5,)
+
+
 class _InstanceNorm(_NormBase):
     sample_dims: int  # of one sample, with its channels
 
@@ -188,6 +197,12 @@ class InstanceNorm2d(_InstanceNorm):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` per sample and channel. Shape: (N, C, H, W) -> same."""
 
     sample_dims = 3
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per sample and channel. Shape: (N, C, D, H, W) -> same."""
+
+    sample_dims = 4
 
 
 class LayerNorm(Module):

@@ -50,6 +50,12 @@ class ConstantPad2d(_ConstantPad):
     dims = 2
 
 
+class ConstantPad3d(_ConstantPad):
+    """A border of `value`. Shape: (*, D, H, W) -> (*, D_out, H_out, W_out)."""
+
+    dims = 3
+
+
 class ZeroPad1d(ConstantPad1d):
     """A border of zeros. Shape: (*, L) -> (*, left + L + right)."""
 
@@ -61,6 +67,15 @@ class ZeroPad1d(ConstantPad1d):
 
 class ZeroPad2d(ConstantPad2d):
     """A border of zeros. Shape: (*, H, W) -> (*, top + H + bottom, left + W + right)."""
+
+    def __init__(self, padding: int | Sequence[int]) -> None:
+        super().__init__(padding, 0.0)
+
+    extra_repr = _Pad.extra_repr
+
+
+class ZeroPad3d(ConstantPad3d):
+    """A border of zeros. Shape: (*, D, H, W) -> (*, D_out, H_out, W_out)."""
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         super().__init__(padding, 0.0)
@@ -80,6 +95,12 @@ class ReflectionPad2d(_Pad):
     mode, dims = "reflect", 2
 
 
+class ReflectionPad3d(_Pad):
+    """A mirror image without the edge itself. Shape: (*, D, H, W) -> (*, D_out, H_out, W_out)."""
+
+    mode, dims = "reflect", 3
+
+
 class ReplicationPad1d(_Pad):
     """The edge, repeated. Shape: (*, L) -> (*, left + L + right)."""
 
@@ -92,6 +113,12 @@ class ReplicationPad2d(_Pad):
     mode, dims = "replicate", 2
 
 
+class ReplicationPad3d(_Pad):
+    """The edge, repeated. Shape: (*, D, H, W) -> (*, D_out, H_out, W_out)."""
+
+    mode, dims = "replicate", 3
+
+
 class CircularPad1d(_Pad):
     """What stands at the other end. Shape: (*, L) -> (*, left + L + right)."""
 
@@ -102,3 +129,9 @@ class CircularPad2d(_Pad):
     """What stands at the other end. Shape: (*, H, W) -> (*, top + H + bottom, left + W + right)."""
 
     mode, dims = "circular", 2
+
+
+class CircularPad3d(_Pad):
+    """What stands at the other end. Shape: (*, D, H, W) -> (*, D_out, H_out, W_out)."""
+
+    mode, dims = "circular", 3

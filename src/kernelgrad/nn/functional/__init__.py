@@ -36,6 +36,7 @@ from kernelgrad.nn.functional.losses import (
     hinge_embedding_loss,
     margin_ranking_loss,
     multi_margin_loss,
+    multilabel_margin_loss,
     multilabel_soft_margin_loss,
     poisson_nll_loss,
     soft_margin_loss,
@@ -53,6 +54,7 @@ from kernelgrad.nn.functional.resampling import (
     upsample,
 )
 from kernelgrad.nn.functional.similarity import cosine_similarity, normalize, pairwise_distance
+from kernelgrad.nn.functional.unpooling import max_unpool1d, max_unpool2d
 from kernelgrad.ops.activations import (
     gelu,
     hardshrink,
@@ -152,9 +154,12 @@ __all__ = [
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
+    "max_unpool1d",
+    "max_unpool2d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
+    "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",

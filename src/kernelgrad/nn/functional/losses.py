@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kernelgrad.nn.functional.similarity import cosine_similarity, pairwise_distance
 from kernelgrad.ops.activations import logsigmoid, softplus
-from kernelgrad.ops.creation import arange, full_like
+from kernelgrad.ops.creation import arange, full_like, zeros_like
 from kernelgrad.ops.loss import REDUCTIONS, read_reduction
 from kernelgrad.tensor import Tensor
 
@@ -77,6 +77,32 @@ def multilabel_soft_margin_loss(
     if weight is not None:
         loss = loss * weight
     return _reduced(loss.mean(-1), reduction, size_average, reduce)
+
+
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """``sum over labels y and other classes c of max(0, 1 - input[y] + input[c]) / C``. Shape: (N, C), (N, C).
+
+    The labels of a row are the classes in `target` before its first -1. Either without N too.
+    """
+    if input.shape != target.shape or input.ndim > 2:
+        raise RuntimeError(
+            f"multilabel_margin_loss: inconsistent target size: {tuple(target.shape)} for input of size: "
+            f"{tuple(input.shape)}"
+        )
+    classes = input.shape[-1] if input.ndim else 1
+    rows, labels = input.reshape(-1, classes), target.reshape(-1, classes)
+    given = (labels >= 0).to(input.dtype).cumprod(1)
+    labels = labels.clamp(min=0)
+    others = zeros_like(given).scatter_add(1, labels, given) == 0
+    hinge = (1 - rows.gather(1, labels).unsqueeze(2) + rows.unsqueeze(1)).clamp(min=0)
+    loss = (hinge * given.unsqueeze(2) * others.to(input.dtype).unsqueeze(1)).sum((1, 2)) / classes
+    return _reduced(loss if input.ndim == 2 else loss.reshape(()), reduction, size_average, reduce)
 
 
 def multi_margin_loss(
