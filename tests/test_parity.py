@@ -229,6 +229,14 @@ COMPOSED = {
     "scatter_reduce of equals": lambda t: t.scatter_reduce(
         t.of(2) * 0 + 1, 0, t.int(0, 0, 1), t.of(3) * 0 + 1, "amax", include_self=False
     ),
+    "hypot": lambda t: (t.hypot(t.of(3, 4), t.of(4)), t.hypot(t.of(3) * 1e200, t.of(3) * 1e200)),
+    "sinc": lambda t: t.sinc(t.of(4) * t.int(0, 1, 2, 3)),
+    "diagflat": lambda t: t.diagflat(t.of(2, 2), -1),
+    "einsum of numbers": lambda t: (
+        t.einsum(t.of(2, 3), [0, 1], t.of(3, 4), [1, 2], [2, 0]),
+        t.einsum(t.of(2, 3), [30, 1], t.of(3, 4), [1, 2]),
+        t.einsum(t.of(5, 2, 3), [..., 0, 1], [1, ..., 0]),
+    ),
     "unique_consecutive of nothing": lambda t: t.unique_consecutive(t.of(0, 3).detach(), return_counts=True, dim=0),
 }
 

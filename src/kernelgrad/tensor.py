@@ -430,7 +430,7 @@ round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split 
 swapaxes t take take_along_dim tan tanh tensor_split tile to topk transpose tril triu trunc unbind unflatten
 unique unsqueeze var view view_as where
 addbmm addmm addmv addr clamp_max clamp_min copysign cross cummax cummin deg2rad digamma dist erfinv float_power fmax
-fmin heaviside histc index_copy index_fill index_put isin kron lgamma logaddexp logaddexp2 logcumsumexp logit
+fmin heaviside hypot histc index_copy index_fill index_put isin kron lgamma logaddexp logaddexp2 logcumsumexp logit
 masked_scatter nanmean nanmedian nanquantile nansum positive quantile rad2deg rot90 scatter_reduce select_scatter sgn
 signbit slice_scatter trace vdot xlogy
 """.split()

@@ -32,6 +32,7 @@ from kernelgrad.ops.composites import (
     fmax,
     fmin,
     heaviside,
+    hypot,
     logaddexp,
     logaddexp2,
     logit,
@@ -39,6 +40,7 @@ from kernelgrad.ops.composites import (
     rad2deg,
     sgn,
     signbit,
+    sinc,
     xlogy,
 )
 from kernelgrad.ops.conv import (
@@ -288,6 +290,7 @@ from kernelgrad.ops.random import (
 from kernelgrad.ops.rearranging import (
     diag,
     diag_embed,
+    diagflat,
     flip,
     fliplr,
     flipud,
@@ -501,6 +504,7 @@ __all__ = [
     "deg2rad",
     "diag",
     "diag_embed",
+    "diagflat",
     "diagonal",
     "diff",
     "digamma",
@@ -561,6 +565,7 @@ __all__ = [
     "histc",
     "hstack",
     "huber_loss",
+    "hypot",
     "index_add",
     "index_add_",
     "index_copy",
@@ -699,6 +704,7 @@ __all__ = [
     "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "slice_scatter",
     "smooth_l1_loss",

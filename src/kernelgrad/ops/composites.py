@@ -24,7 +24,7 @@ from kernelgrad.ops.elementwise import (
     sub,
     where,
 )
-from kernelgrad.ops.math import abs, exp, log, log1p, neg, sign
+from kernelgrad.ops.math import abs, exp, log, log1p, neg, sign, sin, sqrt
 
 __all__ = [
     "clamp_max",
@@ -35,6 +35,7 @@ __all__ = [
     "fmax",
     "fmin",
     "heaviside",
+    "hypot",
     "logaddexp",
     "logaddexp2",
     "logit",
@@ -42,6 +43,7 @@ __all__ = [
     "rad2deg",
     "sgn",
     "signbit",
+    "sinc",
     "xlogy",
 ]
 
@@ -106,6 +108,39 @@ def heaviside(input, values):
         )
     with core.no_grad():
         return where(eq(input, 0), values, to_dtype(gt(input, 0), input.dtype))
+
+
+class Hypot(Function):
+    """sqrt(x^2 + y^2) of numbers first divided by the larger; slopes x / out and y / out, 0 at the origin."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        larger = maximum(abs(x), abs(y))
+        scale = where(logical_or(eq(larger, 0), isinf(larger)), 1.0, larger)
+        a, b = div(x, scale), div(y, scale)
+        out = mul(scale, sqrt(add(mul(a, a), mul(b, b))))
+        ctx.save_for_backward(x, y, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        *sides, out = ctx.saved_tensors
+        return tuple(
+            sum_to_shape(where(eq(out, 0), 0.0, mul(grad_out, div(side, out))), side.shape) if wanted else None
+            for side, wanted in zip(sides, ctx.needs_input_grad)
+        )
+
+
+def hypot(input, other):
+    """``sqrt(input ** 2 + other ** 2)`` without overflow. Backward keeps both, and the result."""
+    return Hypot.apply(*as_pair(input, other))
+
+
+def sinc(input):
+    """``sin(pi x) / (pi x)``, 1 at 0, where the slope is 0."""
+    nothing = eq(input, 0)
+    angle = mul(where(nothing, 1.0, input), math.pi)
+    return where(nothing, 1.0, div(sin(angle), angle))
 
 
 def deg2rad(input):

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from string import ascii_letters
 
 from kernelgrad.core import Array, kernel
 from kernelgrad.core.products import can_fuse, linear, linear_with, matmul, set_activation_backward
@@ -177,13 +178,16 @@ def einsum(equation, *operands):
     broadcast, a letter twice in one operand for its diagonal. Without ``->`` the output has, in alphabetical order, the
     letters that occur once. Operands are multiplied pairwise from left to right, each pair as one batched `matmul`.
 
+    Instead of letters, each operand may be followed by a list of numbers (and Ellipsis); a list behind all of these
+    names the output: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
+
     Raises
     ------
     RuntimeError
         If the equation does not fit the operands.
     """
     if not isinstance(equation, str):
-        raise NotImplementedError("einsum: the sublist format is not supported; write the equation as a string")
+        equation, operands = _from_sublists((equation, *operands))
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     terms, output = _parse(equation, operands)
@@ -196,6 +200,24 @@ def einsum(equation, *operands):
     x, labels = _sum_out(x, labels, set(output))
     x = permute(x, [labels.index(label) for label in output]) if labels != output else x
     return expand(x, [sizes[label] for label in output])
+
+
+def _from_sublists(arguments):
+    """The equation and operands of (operand, numbers, operand, numbers, .., [numbers of the output])."""
+
+    def letters(numbers):
+        if any(n is not Ellipsis and not 0 <= n < len(ascii_letters) for n in numbers):
+            raise RuntimeError(f"einsum(): subscripts must be in [0, {len(ascii_letters)}), got {list(numbers)}")
+        ordered = sorted(ascii_letters)  # as numbers are, for an output that is not given
+        return "".join("..." if n is Ellipsis else ordered[n] for n in numbers)
+
+    pairs, output = (arguments[:-1], arguments[-1:]) if len(arguments) % 2 else (arguments, ())
+    if not all(isinstance(x, Array) for x in pairs[::2]) or not all(
+        isinstance(numbers, (list, tuple)) for numbers in (*pairs[1::2], *output)
+    ):
+        raise TypeError("einsum(): expected an equation, or operands each followed by a list of numbers")
+    equation = ",".join(letters(numbers) for numbers in pairs[1::2])
+    return equation + "".join("->" + letters(numbers) for numbers in output), pairs[::2]
 
 
 def _parse(equation, operands):

@@ -14,6 +14,7 @@ from kernelgrad.ops.gathering import index_select
 __all__ = [
     "diag",
     "diag_embed",
+    "diagflat",
     "flip",
     "fliplr",
     "flipud",
@@ -210,6 +211,11 @@ def diag_embed(input, offset=0, dim1=-2, dim2=-1):
     for dim, source in sorted([(dim1, nd - 2), (dim2, nd - 1)]):
         order.insert(dim, source)
     return out if order == list(range(nd)) else contiguous(permute(out, order))
+
+
+def diagflat(input, offset=0):
+    """A matrix with all elements of `input` on a diagonal, 0 elsewhere."""
+    return diag_embed(reshape(input, (-1,)), offset)
 
 
 def diag(input, diagonal=0):
