@@ -111,6 +111,8 @@ CALLS = {
     "take_along_dim broadcast": lambda t: t.take_along_dim(t.of(3, 1), t.int([[0, -1, 2]]), 0),
     "pixel_shuffle of nothing": lambda t: t.F.pixel_shuffle(t.of(0, 4, 2, 3).detach(), 2),
     "pixel_unshuffle of nothing": lambda t: t.F.pixel_unshuffle(t.of(2, 0, 2, 2).detach(), 1),
+    "bilinear of nothing": lambda t: t.F.bilinear(t.of(0, 3), t.of(0, 4), t.of(0, 3, 4), t.of(0)),
+    "median of nothing": lambda t: (t.median(t.of(0).detach()), t.median(t.counts(0))),
     "multi_margin_loss of a number": lambda t: t.F.multi_margin_loss(t.of(), t.int(0)),
     # 0-d tensors
     "index_fill 0-d": lambda t: t.index_fill(t.of(), 0, t.int([0]), 2.5),

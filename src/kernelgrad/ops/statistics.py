@@ -30,8 +30,11 @@ class MedianOfAll(Function):
     @staticmethod
     def forward(ctx, x, ignore_nan):
         flat = as_numpy(move(x, "cpu")).reshape(-1)
-        value = flat[middle(flat, 0, ignore_nan)[0]] if flat.size else np.array(np.nan, flat.dtype)
-        out = move(from_numpy(np.array(value)), x.device)
+        if flat.size:
+            value = flat[middle(flat, 0, ignore_nan)[0]]
+        else:  # as in PyTorch: nan, or the smallest integer
+            value = np.nan if flat.dtype.kind == "f" else np.iinfo(flat.dtype).min
+        out = move(from_numpy(np.array(value, flat.dtype)), x.device)
         ctx.save_for_backward(x, out)
         return out
 

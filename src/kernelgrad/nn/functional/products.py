@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kernelgrad.ops.matmul import matmul
 from kernelgrad.tensor import Tensor
 
@@ -19,8 +21,9 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear(): weight {tuple(weight.shape)} takes {first} and {second} features, "
             f"got {input1.shape[-1]} and {input2.shape[-1]}"
         )
-    rows = input1.reshape(-1, first)
+    count = math.prod(input1.shape[:-1])
+    rows = input1.reshape(count, first)
     mixed = matmul(rows, weight.permute(1, 0, 2).reshape(first, out_features * second))
-    products = mixed.reshape(-1, out_features, second) * input2.reshape(-1, 1, second)
+    products = mixed.reshape(count, out_features, second) * input2.reshape(count, 1, second)
     out = products.sum(-1).reshape(*input1.shape[:-1], out_features)
     return out if bias is None else out + bias
