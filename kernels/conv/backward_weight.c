@@ -224,7 +224,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US, finish_us;
     const int wide = z.in >= 12 || (z.in >= 8 && s->dilation[1] > 1);
     if (wide) {
-        z.turned = z.outs < 16 && z.in % 16 == 0;
+        z.turned = merge == 1 && z.outs < 16 && z.in % 16 == 0;
         if (z.turned) z.ldc = odd_lines(z.in), bytes = z.groups * z.taps * z.outs * z.ldc * 4;
         int64_t rows = s->N * s->OH;
         z.slices = most(1, least(least(SLICES, rows), least(PARTIAL_TAPS / bytes, z.pixels / 128)));

@@ -153,7 +153,11 @@ CASES = [
     ),
     _case(
         "conv2d_grouped",
-        shapes=[((2, 8, 7, 6), (12, 2, 3, 3), True), ((2, 24, 6, 13), (20, 6, 3, 3), True)],
+        shapes=[
+            ((1, 16, 6, 9), (8, 4, 3, 3), True),
+            ((2, 8, 7, 6), (12, 2, 3, 3), True),
+            ((2, 24, 6, 13), (20, 6, 3, 3), True),
+        ],
         kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}, {"padding": 2, "dilation": 2, "groups": 4}],
     ),
     _case(
