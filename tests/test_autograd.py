@@ -267,3 +267,20 @@ def test_gradients_through_dtype_changes():
     (x.double() * 2).sum().backward()
     assert x.grad.dtype is kg.float32
     np.testing.assert_array_equal(x.grad.numpy(), np.full(3, 2, "f"))
+
+
+def test_a_gradient_of_many_slices_is_gathered_in_place():
+    """Slicing a tensor n times costs n slices in backward, not n tensors."""
+    x = kg.ones(50, 400, requires_grad=True)
+    hidden = x * 2
+    total = sum((hidden[i] * i).sum() for i in range(50))
+    whole = []
+    before = kg.core.set_observer(
+        lambda kernel, arrays, backend: whole.append(kernel.name) if any(a.numel() == 20_000 for a in arrays) else None
+    )
+    try:
+        total.backward()
+    finally:
+        kg.core.set_observer(before)
+    assert len(whole) < 10, whole
+    np.testing.assert_array_equal(x.grad.numpy(), np.repeat(2 * np.arange(50.0)[:, None], 400, 1))

@@ -106,8 +106,11 @@ cdef Array pending(ViewNode node):
         return None
     else:
         waiting = source.grads[nr]
-    # held by the node and by `waiting`; its memory by itself
-    alone = waiting is not None and Py_REFCNT(waiting) == 2 and Py_REFCNT(waiting.storage) == 1
+    if waiting is None:
+        return None
+    memory = waiting.storage
+    # held by the node and by `waiting`; its memory by itself and by `memory`
+    alone = Py_REFCNT(waiting) == 2 and Py_REFCNT(memory) == 2
     return waiting if alone and waiting.layout & DENSE and waiting.code == node.code and source.queued else None
 
 
