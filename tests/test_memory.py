@@ -175,3 +175,19 @@ def test_sizes_past_two_to_the_31():
     assert wide.numel() == n
     with pytest.raises(IndexError):
         x[n]
+
+
+def test_read_only_memory_is_refused_not_written(tmp_path):
+    """A file mapped for reading: a write would end the process."""
+    np.zeros(8, "f").tofile(tmp_path / "zeros")
+    mapped = kg.from_numpy(np.memmap(tmp_path / "zeros", dtype="f", mode="r").reshape(2, 4))
+    with pytest.raises(RuntimeError, match="read-only"):
+        mapped.add_(1)
+    with pytest.raises(RuntimeError, match="batch_norm: a running statistic .* read-only"):
+        F.batch_norm(kg.randn(3, 4), mapped[0], kg.ones(4), training=True)
+    parameter = nn.Parameter(mapped)
+    parameter.grad = kg.ones(2, 4)
+    for optimizer in (kg.optim.SGD, kg.optim.AdamW):
+        with pytest.raises(RuntimeError, match=f"{optimizer.__name__}: a parameter .* read-only"):
+            optimizer([parameter], lr=0.1).step()
+    assert mapped.sum().item() == 0

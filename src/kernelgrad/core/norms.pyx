@@ -331,6 +331,8 @@ cdef class BatchNorm:
         cdef int64_t channels = x.dims[1]
         if training and x.size == 0:
             running_mean = running_var = None  # there is nothing to follow
+        if training and running_mean is not None and (running_mean.storage.read_only or running_var.storage.read_only):
+            raise RuntimeError("batch_norm: a running statistic shares memory with a read-only NumPy array; clone() it first")
         if x.nd == 4 and x.layout & CHANNELS_LAST:
             node.x = x
             node.block[0], node.block[1], node.block[2] = x.size // channels if channels else 0, channels, 1

@@ -144,6 +144,9 @@ def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names
                 continue
             if p.code != FLOAT32 and p.code != FLOAT64:
                 raise NotImplementedError(f"{type(optimizer).__name__}: parameters of {p.dtype} are not supported; keep them in float32")
+            if p.storage.read_only:
+                raise RuntimeError(f"{type(optimizer).__name__}: a parameter of shape {shape_tuple(p)} shares memory with a read-only "
+                                   "NumPy array; clone() it first")
             if g.code != p.code or g.on != p.on or not same_shape(g, p) or not same_strides(g, p):
                 g = aligned(g, p)
                 held.append(g)
@@ -178,7 +181,7 @@ def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names
                 objects[2 + k] = NULL
                 if found != NULL and <object>found is not None:
                     s = <Array?><object>found
-                    if s.code != p.code or not same_shape(s, p) or not same_strides(s, p):
+                    if s.storage.read_only or s.code != p.code or not same_shape(s, p) or not same_strides(s, p):
                         s = restrided(s, p)
                         own[names[k]] = s
                         found = PyDict_GetItem(own, names[k])
