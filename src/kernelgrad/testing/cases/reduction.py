@@ -61,7 +61,7 @@ def _case(name, kwargs, make=None, grad=(0,), kernels=None, shapes=SHAPES + LONG
     )
 
 
-APART = [(3, 4, 5), (2, 1, 70), (5, 17, 33)]
+APART = {"shapes": [(3, 4, 5), (2, 1, 70), (5, 17, 33)], "bench": [(64, 64, 784)]}
 ALL_OR_LAST = [{}, {"dim": -1}, {"dim": 0, "keepdim": True}]
 NOT_EMPTY = [(lambda: ops.amax(kg.zeros(0)), RuntimeError, "Expected reduction dim to be specified")]
 
@@ -78,9 +78,9 @@ CASES = [
         errors=[(lambda: ops.mean(kg.tensor([1, 2])), RuntimeError, "could not infer output dtype")],
     ),
     # Kept and reduced dimensions alternate in memory.
-    _case("sum", [{"dim": (0, 2)}, {"dim": (0, 2), "keepdim": True}], shapes=APART, title="sum_alternating"),
-    _case("mean", [{"dim": (0, 2)}], shapes=APART, title="mean_alternating"),
-    _case("amax", [{"dim": (0, 2)}], make=_apart, shapes=APART, title="amax_alternating"),
+    _case("sum", [{"dim": (0, 2)}, {"dim": (0, 2), "keepdim": True}], **APART, title="sum_alternating"),
+    _case("mean", [{"dim": (0, 2)}], **APART, title="mean_alternating"),
+    _case("amax", [{"dim": (0, 2)}], make=_apart, **APART, title="amax_alternating"),
     _case("prod", [{}, {"dim": -1}], make=_near_one, shapes=SHAPES, tolerance=4),
     _case("amax", [{}, {"dim": -1}, {"dim": 0, "keepdim": True}], make=_apart, errors=NOT_EMPTY),
     _case("amin", [{}, {"dim": -1}], make=_apart, kernels=("amin_forward", "amax_backward")),
