@@ -135,7 +135,10 @@ def training_step(name: str, inputs: np.ndarray, targets: np.ndarray, sgd: bool)
         first = tree.tree_map(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
         second = tree.tree_map(lambda v, g: 0.999 * v + 0.001 * g * g, second, grads)
         size, root = 1e-5 / (1 - 0.9**step), jnp.sqrt(1 - 0.999**step)
-        move = lambda p, m, v: p - size * m / (jnp.sqrt(v) / root + 1e-8)  # noqa: E731
+
+        def move(p: Any, m: Any, v: Any) -> Any:
+            return p - size * m / (jnp.sqrt(v) / root + 1e-8)
+
         return tree.tree_map(move, parameters, first, second), (step, first, second)
 
     zeros = tree.tree_map(np.zeros_like, parameters)
