@@ -6,6 +6,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """``-k needs_pytorch`` finds every test that compares with PyTorch, whatever its name."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()) or hasattr(item.module, "torch"):
+            item.add_marker("needs_pytorch")
+
+
 @pytest.fixture(scope="session")
 def torch():
     """PyTorch, the yardstick; tests that ask for it skip where it is not installed."""
