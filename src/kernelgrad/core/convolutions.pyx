@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 from kernelgrad.core.array cimport (Array, CPU, FLOAT32, INT64, channels_last, contiguous, new_array, new_like,
                                     view_of)
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel
-from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
+from kernelgrad.core.graph cimport Node, check_version, connect, grad_enabled, record, send, wanted
 from kernelgrad.core.kept cimport Kept, kept_of
 
 cdef enum:
@@ -99,14 +99,7 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
     node = ConvNode.__new__(ConvNode)
     memcpy(node.sizes, sizes, sizeof(sizes))
     node.transposed = transposed
-    if bias is None:
-        node.edges = (edge_of(x), edge_of(weight))
-        if x.output_nr or weight.output_nr:
-            node.edge_nrs = (x.output_nr, weight.output_nr)
-    else:
-        node.edges = (edge_of(x), edge_of(weight), edge_of(bias))
-        if x.output_nr or weight.output_nr or bias.output_nr:
-            node.edge_nrs = (x.output_nr, weight.output_nr, bias.output_nr)
+    connect(node, x, weight, bias)
     if weight.wants_grad:
         node.x = kept_x
         node.x_version = kept_x.storage.version
@@ -169,7 +162,7 @@ cdef class ConvNode(Node):
 
     cdef int apply(self) except -1:
         cdef Array g = channels_last(self.grad), grad_bias = None, out
-        cdef bint wants_bias = len(self.edges) > 2 and wanted(self, 2)
+        cdef bint wants_bias = wanted(self, 2)
         if self.sizes[ACTIVATION]:
             check_version(self.out, self.out_version, self)
             g = through_relu(self.out, g)

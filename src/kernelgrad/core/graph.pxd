@@ -24,6 +24,7 @@ cdef class Node:
 cdef bint grad_enabled() noexcept nogil
 cdef bint set_grad_enabled(bint on) noexcept nogil
 cdef object edge_of(Array x)
+cdef int connect(Node node, Array x, Array y, Array z) except -1
 cdef void record(Node node, Array out) noexcept
 cdef int send(Node node, int i, Array g, bint owned) except -1
 cdef int check_version(Array x, int64_t version, Node node) except -1

@@ -160,6 +160,14 @@ cdef object edge_of(Array x):
     return x if x.node is None else x.node
 
 
+cdef int connect(Node node, Array x, Array y, Array z) except -1:
+    """The inputs of `node`; absent ones are None."""
+    node.edges = (edge_of(x), None if y is None else edge_of(y), None if z is None else edge_of(z))
+    if x.output_nr or (y is not None and y.output_nr) or (z is not None and z.output_nr):
+        node.edge_nrs = (x.output_nr, 0 if y is None else y.output_nr, 0 if z is None else z.output_nr)
+    return 0
+
+
 cdef void record(Node node, Array out) noexcept:
     out.node = node
     out.wants_grad = True

@@ -11,7 +11,7 @@ from kernelgrad.core.array cimport (Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOA
 from kernelgrad.core.batches cimport batch_product
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.gemm cimport (Matrices, check_pair, column_sum, compiled, dot, dot_is_compiled, gemm, sizes_text)
-from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted
+from kernelgrad.core.graph cimport Node, check_version, connect, grad_enabled, record, send, wanted
 from kernelgrad.core.kept cimport Kept, kept_of
 
 cdef Kernel pack_kernel = get_kernel("gemm_pack_b")
@@ -94,14 +94,7 @@ cdef Array rows_product(str name, Array x, Array w, Array bias, bint transposed,
         node.w_nd = w.nd
         node.on = x.on
         node.label = name
-        if bias is None:
-            node.edges = (edge_of(x), edge_of(w))
-            if x.output_nr or w.output_nr:
-                node.edge_nrs = (x.output_nr, w.output_nr)
-        else:
-            node.edges = (edge_of(x), edge_of(w), edge_of(bias))
-            if x.output_nr or w.output_nr or bias.output_nr:
-                node.edge_nrs = (x.output_nr, w.output_nr, bias.output_nr)
+        connect(node, x, w, bias)
         if w.wants_grad:
             node.x = x
             node.x_version = x.storage.version
@@ -184,7 +177,7 @@ cdef class RowsNode(Node):
             if self.w_turned:
                 out = turned_view(out)
             send(self, 1, out, True)
-        if len(self.edges) > 2 and wanted(self, 2):
+        if wanted(self, 2):
             send(self, 2, column_sum(g, self.p.m, self.p.n), True)
         if wanted(self, 0):
             check_version(self.w, self.w_version, self)

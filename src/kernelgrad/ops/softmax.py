@@ -1,7 +1,7 @@
 """Softmax and log-softmax along any dimension, in the memory layout of the input."""
 
 from kernelgrad.core import bfloat16, float32, to_dtype
-from kernelgrad.core.norms import Softmax
+from kernelgrad.core.softmaxes import Softmax
 from kernelgrad.ops.layouts import check_tensor, read_dims
 
 __all__ = ["log_softmax", "softmax", "softmin"]
