@@ -2,49 +2,59 @@
  * k, from zero, whatever tile it falls in; so tiles, blocks and vector lengths cannot change a bit. */
 #include "conv/conv.h"
 
+#include <math.h>
+
 typedef void tile(const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c, int64_t c_row,
                   int64_t n, const float *bias, const conv_epilogue *e);
+
+/* The compiler no longer knows the value: what is worked out from it is not worked out before, to lie on the stack. */
+#define HIDE(x) __asm__("" : "+r"(x))
 
 /* c[i][j] = sum_p a[i, p] b[p][j]: ROWS rows, VECS vectors. The scalar times vector form broadcasts from memory. */
 #define TILE(ROWS, VECS)                                                                                             \
     static void tile_##ROWS##x##VECS(const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c, \
                                      int64_t c_row, int64_t n, const float *bias, const conv_epilogue *e) {          \
         vec_f32 acc[ROWS][VECS];                                                                                     \
-        const int64_t a_row = A->row, a_col = A->col;                                                                \
-        UNROLL                                                                                                       \
+        const int64_t a_row = A->row, a_row3 = 3 * a_row, a_col = A->col;                                            \
+        float *to = c;                                                                                               \
+        if (e->resume) UNROLL                                                                                        \
+        for (int i = 0; i < ROWS; i++, to += c_row) UNROLL                                                           \
+        for (int j = 0; j < VECS; j++) acc[i][j] = vec_load(to + j * VEC_LANES, n - j * VEC_LANES);                  \
+        else UNROLL                                                                                                  \
         for (int i = 0; i < ROWS; i++) UNROLL                                                                        \
-        for (int j = 0; j < VECS; j++)                                                                               \
-            acc[i][j] = e->resume ? vec_load(c + i * c_row + j * VEC_LANES, n - j * VEC_LANES) : vec_zero();         \
+        for (int j = 0; j < VECS; j++) acc[i][j] = vec_zero();                                                       \
         for (const conv_segment *s = A->list, *end = s + A->segments; s < end; s++) {                                \
             const float *x = a + s->a, *y = b + s->b;                                                                \
-            for (int64_t p = 0; p < s->k; p++, x += a_col, y += b_row) {                                             \
+            for (int64_t p = s->k; p > 0; p--, x += a_col, y += b_row) {                                             \
+                const float *row = x;                                                                                \
                 vec_f32 bv[VECS];                                                                                    \
                 UNROLL                                                                                               \
                 for (int j = 0; j < VECS; j++) bv[j] = vec_loadu(y + j * VEC_LANES);                                 \
                 UNROLL                                                                                               \
                 for (int i = 0; i < ROWS; i++) {                                                                     \
-                    vec_f32 xv = vec_set(x[i * a_row]);                                                              \
+                    vec_f32 xv = vec_set(row[i % 4 == 3 ? a_row3 : i % 4 * a_row]);                                  \
+                    if (i % 4 == 3) row += 4 * a_row;                                                                \
                     UNROLL                                                                                           \
                     for (int j = 0; j < VECS; j++) acc[i][j] = vec_fma(xv, bv[j], acc[i][j]);                        \
                 }                                                                                                    \
             }                                                                                                        \
         }                                                                                                            \
+        HIDE(c_row);                                                                                                 \
+        const vec_f32 least_value = vec_set(e->relu ? 0 : -INFINITY);                                                \
         UNROLL                                                                                                       \
         for (int j = 0; j < VECS; j++) {                                                                             \
-            int64_t at = j * VEC_LANES, left = n - at;                                                               \
-            vec_f32 b0 = bias ? vec_load(bias + at, left) : vec_set(0);                                              \
+            const int64_t left = n - j * VEC_LANES;                                                                  \
+            const vec_f32 b0 = bias ? vec_load(bias + j * VEC_LANES, left) : vec_zero();                             \
+            to = c + j * VEC_LANES;                                                                                  \
+            if (e->add) UNROLL                                                                                       \
+            for (int i = 0; i < ROWS; i++, to += c_row) acc[i][j] = vec_add(acc[i][j], vec_load(to, left));          \
+            to = c + j * VEC_LANES;                                                                                  \
             UNROLL                                                                                                   \
-            for (int i = 0; i < ROWS; i++) {                                                                         \
-                float *to = c + i * c_row + at;                                                                      \
-                vec_f32 v = acc[i][j];                                                                               \
-                if (e->add) v = vec_add(v, left >= VEC_LANES ? vec_loadu(to) : vec_load(to, left));                  \
-                if (bias) v = vec_add(v, b0);                                                                        \
-                if (e->relu) v = vec_max(vec_zero(), v);                                                             \
-                if (left >= VEC_LANES)                                                                               \
-                    vec_storeu(to, v);                                                                               \
-                else                                                                                                 \
-                    vec_store(to, v, left);                                                                          \
-            }                                                                                                        \
+            for (int i = 0; i < ROWS; i++) acc[i][j] = vec_max(least_value, vec_add(acc[i][j], b0));                 \
+            if (left >= VEC_LANES) UNROLL                                                                            \
+            for (int i = 0; i < ROWS; i++, to += c_row) vec_storeu(to, acc[i][j]);                                   \
+            else UNROLL                                                                                              \
+            for (int i = 0; i < ROWS; i++, to += c_row) vec_store(to, acc[i][j], left);                              \
         }                                                                                                            \
     }
 
@@ -65,10 +75,11 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *ope
     const conv_segment whole = {0, 0, k};
     conv_operand A = *operand;
     if (A.list == NULL) A.list = &whole, A.segments = 1;
-    int64_t strips = ceil_div(m, TILE_ROWS); /* rows split evenly, never padded */
+    if (m <= 0) return;
+    int64_t strips = ceil_div(m, TILE_ROWS), few = m / strips, longer = m % strips; /* evenly, never padded */
     for (int64_t j = 0; j < n; j += PANEL, b += panel)
         for (int64_t s = 0, i = 0, rows; s < strips; s++, i += rows) {
-            rows = cut(m, strips, s + 1) - i;
+            rows = few + (s < longer);
             float *to = c + i * c_row + j;
             if (e->add ||
                 e->far) /* C comes from beyond L1; inside the tile these addresses would crowd the registers */
