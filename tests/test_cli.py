@@ -123,7 +123,7 @@ def test_demo(capsys, tmp_path):
     counts = np.array(result["confusion_matrix"])
     assert counts.sum() == 360
     assert counts.trace() / 360 == result["test_accuracy"]
-    assert 0 < result["share_of_peak"] < 1
+    assert result["share_of_peak"] > 0  # of a peak measured on a machine that others may use: no upper bound
     for name in ("curves.png", "predictions.png", "filters.png"):
         assert (tmp_path / "pictures" / name).read_bytes()[:4] == b"\x89PNG"
 

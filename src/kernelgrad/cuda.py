@@ -10,7 +10,7 @@ from typing import Any
 
 from kernelgrad.backends.cuda.device import is_available, why_not
 from kernelgrad.backends.cuda.memory import OutOfMemoryError
-from kernelgrad.core import array
+from kernelgrad.core import dtypes
 from kernelgrad.ops import random
 
 __all__ = [
@@ -40,17 +40,17 @@ def _start() -> None:
     start()
 
 
-array.set_cuda_starter(_start)
+dtypes.set_cuda_starter(_start)
 
 
 def _backend() -> Any:
-    array.ensure_cuda()
-    return array.device_backend_of()
+    dtypes.ensure_cuda()
+    return dtypes.device_backend_of()
 
 
 def is_initialized() -> bool:
     """Whether something has used device "cuda" already."""
-    return array.device_backend_of() is not None
+    return dtypes.device_backend_of() is not None
 
 
 def device_count() -> int:

@@ -1,47 +1,21 @@
 """The compiled core: arrays, memory, graph, dispatch, and the callers that ops are made of."""
 
-from kernelgrad.core import copies as _copies  # noqa: F401 - gives the arrays their copying kernels
 from kernelgrad.core.array import (
     Array,
     Size,
-    as_dtype,
     as_numpy,
     as_strided,
-    bfloat16,
-    bool_,
     bump_version,
-    cast,
-    channels_last,
-    contiguous,
-    copy,
-    copy_,
     detach,
-    device,
-    device_code,
-    dtype,
     empty,
     empty_like,
-    ensure_cuda,
-    fill_,
-    float32,
-    float64,
     from_numpy,
-    full,
-    get_default_dtype,
-    int8,
-    int32,
-    int64,
     known_version,
-    move,
     new_of_class,
     rebind,
-    set_default_dtype,
     set_requires_grad,
     set_tensor_class,
     shared_with_numpy,
-    uint8,
-    zero_,
-    zeros,
 )
 from kernelgrad.core.broadcast import broadcast, sum_to_shape
 from kernelgrad.core.callers import (
@@ -50,6 +24,18 @@ from kernelgrad.core.callers import (
     check_writable,
     result_type,
     to_dtype,
+)
+from kernelgrad.core.copying import (
+    cast,
+    channels_last,
+    contiguous,
+    copy,
+    copy_,
+    fill_,
+    full,
+    move,
+    zero_,
+    zeros,
 )
 from kernelgrad.core.dispatch import (
     Kernel,
@@ -64,8 +50,25 @@ from kernelgrad.core.dispatch import (
     threads_reason,
     use_backend,
 )
+from kernelgrad.core.dtypes import (
+    as_dtype,
+    bfloat16,
+    bool_,
+    device,
+    device_code,
+    dtype,
+    ensure_cuda,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+)
+from kernelgrad.core.functions import Function
 from kernelgrad.core.graph import (
-    Function,
     Node,
     backward,
     detach_,

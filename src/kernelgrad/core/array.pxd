@@ -4,31 +4,10 @@ from kernelgrad.core.memory cimport Storage
 
 cdef enum:
     MAX_DIMS = 8
-    CPU = 0
-    CUDA = 1
-    # dtype codes, in the order of promotion within a category
-    BOOL = 0
-    UINT8 = 1
-    INT8 = 2
-    INT32 = 3
-    INT64 = 4
-    BFLOAT16 = 5
-    FLOAT32 = 6
-    FLOAT64 = 7
-    DTYPES = 8
     # memory layout of an array, as bits
     CONTIGUOUS = 1        # C order, no gaps
     CHANNELS_LAST = 2     # 4-d, NHWC order, no gaps
     DENSE = 4             # some permutation of dimensions without gaps or overlap
-
-
-cdef class dtype:
-    cdef readonly int code
-    cdef readonly int itemsize
-    cdef readonly str name
-    cdef readonly bint is_floating_point
-    cdef readonly bint is_complex
-    cdef readonly object numpy
 
 
 cdef class Array:
@@ -51,7 +30,6 @@ cdef class Array:
     cdef object __weakref__
 
 
-cdef int64_t itemsize_of(int code) noexcept nogil
 cdef Array blank(int code, int on)
 cdef Array new_array(int nd, const int64_t *dims, int code, int on, bint nhwc)
 cdef Array new_like(Array x, int code)
@@ -62,10 +40,4 @@ cdef bint same_shape(Array a, Array b) noexcept
 cdef bint same_strides(Array a, Array b) noexcept
 cdef tuple shape_tuple(Array x)
 cdef int read_shape(object shape, int64_t *dims) except -1
-cdef Array scalar_array(double value, int code, int on)
-cpdef Array contiguous(Array x)
-cpdef Array channels_last(Array x)
-cpdef Array cast(Array x, dtype to)
-cdef int copy_into(Array dst, Array src) except -1
 cdef object numpy_view(Array x)
-cdef dtype dtype_of(int code)

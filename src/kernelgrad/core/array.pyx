@@ -2,16 +2,18 @@
 
 `Tensor`, what users hold, is a Python subclass; `set_tensor_class` names it, and every array made here is of that class.
 """
-cimport cython
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
+from kernelgrad.core.dtypes cimport (BFLOAT16, BOOL, CPU, CUDA, FLOAT32, FLOAT64, INT64, default_float, device_of, dtype, dtype_of,
+                                     dtype_of_numpy, itemsize_of)
 from kernelgrad.core.memory cimport Storage, borrow_storage, new_storage
 
 import numpy as np
 
+from kernelgrad.core.dtypes import as_dtype, device_code
 from kernelgrad.core.memory_format import channels_last as channels_last_format
 
 cnp.import_array()
@@ -24,152 +26,9 @@ cdef extern from *:
     """
     object kg_new(object cls, object args)
 
-# ---- dtypes and devices ----
-
-cdef class dtype:
-    """An element type: ``kernelgrad.float32`` and friends. Compares by identity."""
-
-    def __init__(self, code, name, itemsize, is_floating_point, numpy):
-        self.code = code
-        self.name = name
-        self.itemsize = itemsize
-        self.is_floating_point = is_floating_point
-        self.is_complex = False
-        self.numpy = numpy
-
-    def __repr__(self):
-        return f"kernelgrad.{self.name}"
-
-    def __reduce__(self):
-        return "bool_" if self.code == BOOL else self.name
-
-
-bool_ = dtype(BOOL, "bool", 1, False, np.dtype(np.bool_))
-uint8 = dtype(UINT8, "uint8", 1, False, np.dtype(np.uint8))
-int8 = dtype(INT8, "int8", 1, False, np.dtype(np.int8))
-int32 = dtype(INT32, "int32", 4, False, np.dtype(np.int32))
-int64 = dtype(INT64, "int64", 8, False, np.dtype(np.int64))
-bfloat16 = dtype(BFLOAT16, "bfloat16", 2, True, None)  # NumPy has none; kernels see uint16
-float32 = dtype(FLOAT32, "float32", 4, True, np.dtype(np.float32))
-float64 = dtype(FLOAT64, "float64", 8, True, np.dtype(np.float64))
-
-cdef tuple dtypes = (bool_, uint8, int8, int32, int64, bfloat16, float32, float64)
-cdef int64_t itemsizes[8]
-itemsizes[:] = [1, 1, 1, 4, 8, 2, 4, 8]
 cdef int numpy_types[8]
 numpy_types[:] = [cnp.NPY_BOOL, cnp.NPY_UINT8, cnp.NPY_INT8, cnp.NPY_INT32, cnp.NPY_INT64, cnp.NPY_UINT16,
                   cnp.NPY_FLOAT32, cnp.NPY_FLOAT64]
-cdef dict from_numpy_dtype = {d.numpy: d for d in dtypes if d.numpy is not None}
-
-cdef dtype dtype_of(int code):
-    return <dtype>dtypes[code]
-
-cdef int64_t itemsize_of(int code) noexcept nogil:
-    return itemsizes[code]
-
-
-def as_dtype(value, str where="dtype"):
-    """The kernelgrad dtype for a dtype, a NumPy dtype or type, or Python's float, int, bool. TypeError for others."""
-    if isinstance(value, dtype):
-        return value
-    if value is float:
-        return get_default_dtype()
-    if value is int:
-        return int64
-    if value is bool:
-        return bool_
-    try:
-        return from_numpy_dtype[np.dtype(value)]
-    except (TypeError, KeyError):
-        raise TypeError(f"{where}: expected a kernelgrad dtype such as kernelgrad.float32, got {value!r}") from None
-
-
-cdef dtype default_dtype = float32
-
-
-def get_default_dtype():
-    """The floating dtype that Python floats become (float32 unless changed)."""
-    return default_dtype
-
-
-def set_default_dtype(d):
-    """Let Python floats become `d`, float32 or float64. TypeError for other dtypes."""
-    global default_dtype
-    if d is not float32 and d is not float64:
-        raise TypeError(f"set_default_dtype: only float32 and float64 are supported, got {d!r}")
-    default_dtype = d
-
-
-class device:
-    """Where a tensor lives: ``device("cpu")`` or ``device("cuda")``. Equal to the same device and to its name."""
-
-    __slots__ = ("index", "type")
-
-    def __init__(self, type="cpu", index=None):
-        if isinstance(type, device):
-            type, index = type.type, type.index
-        if not isinstance(type, str):
-            raise TypeError(f"device: expected a string such as 'cpu' or 'cuda', got {type!r}")
-        name, _, number = type.partition(":")
-        if name not in ("cpu", "cuda"):
-            raise RuntimeError(f"Expected one of cpu, cuda device type at start of device string: {type}")
-        if number:
-            if not number.isdigit():
-                raise RuntimeError(f"Invalid device string: '{type}'")
-            index = int(number)
-        if index:
-            raise RuntimeError(f"device: only one device of each kind is supported, got {type}:{index}")
-        self.type = name
-        self.index = index
-
-    def __repr__(self):
-        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
-
-    def __str__(self):
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __eq__(self, other):
-        if isinstance(other, str):
-            return other.partition(":")[0] == self.type
-        return isinstance(other, device) and other.type == self.type
-
-    def __hash__(self):
-        return hash(self.type)
-
-
-cdef tuple devices = (device("cpu"), device("cuda"))
-
-
-def device_code(value):
-    """0 for the CPU, 1 for CUDA; raises as `device` does, and RuntimeError where CUDA cannot be used."""
-    if value is None:
-        return CPU
-    cdef int code = 0 if (value if isinstance(value, device) else device(value)).type == "cpu" else 1
-    if code == CUDA:
-        ensure_cuda()
-    return code
-
-
-cdef object start_cuda = None
-cdef bint cuda_ready = False
-
-
-def set_cuda_starter(function):
-    """`function()` is called before the first use of device "cuda"; it installs the backend or raises."""
-    global start_cuda
-    start_cuda = function
-
-
-def ensure_cuda():
-    """Install the CUDA backend, or raise RuntimeError with the reason."""
-    global cuda_ready
-    if cuda_ready:
-        return
-    if start_cuda is None:
-        raise RuntimeError("device 'cuda': this build of kernelgrad has no CUDA backend")
-    start_cuda()
-    cuda_ready = True
-
 
 # ---- Making arrays ----
 
@@ -273,7 +132,7 @@ cdef Array new_array(int nd, const int64_t *dims, int code, int on, bint nhwc):
     x.layout = CONTIGUOUS | DENSE
     if nd == 4:
         set_layout(x)
-    x.storage = new_storage(x.size * itemsizes[code], on)
+    x.storage = new_storage(x.size * itemsize_of(code), on)
     x.data = x.storage.data
     return x
 
@@ -293,7 +152,7 @@ cdef Array new_like(Array x, int code):
     for i in range(x.nd):
         y.dims[i] = x.dims[i]
         y.strides[i] = x.strides[i]
-    y.storage = new_storage(y.size * itemsizes[code], y.on)
+    y.storage = new_storage(y.size * itemsize_of(code), y.on)
     y.data = y.storage.data
     return y
 
@@ -321,7 +180,7 @@ cdef Array view_of(Array x, int nd, const int64_t *dims, const int64_t *strides,
     cdef Array y = bare()
     cdef int i
     y.storage = x.storage
-    y.data = <char *>x.data + offset * itemsizes[x.code]
+    y.data = <char *>x.data + offset * itemsize_of(x.code)
     y.nd = nd
     y.code = x.code
     y.on = x.on
@@ -380,76 +239,16 @@ cdef int read_shape(object shape, int64_t *dims) except -1:
     return nd
 
 
-cdef Array scalar_array(double value, int code, int on):
-    """A 0-d array that holds `value`."""
-    cdef Array x = new_array(0, NULL, code, CPU, False)
-    if code == FLOAT32:
-        (<float *>x.data)[0] = <float>value
-    elif code == FLOAT64:
-        (<double *>x.data)[0] = value
-    else:
-        numpy_view(x)[...] = value
-    return x if on == CPU else to_device(x, on)
-
-
 def empty(shape, dtype=None, device=None, channels_last=False):
     """Uninitialised array. `channels_last` stores four dimensions (N, C, H, W) in N, H, W, C order."""
     cdef int64_t dims[8]
     cdef int nd = read_shape(shape, dims)
-    return new_array(nd, dims, (default_dtype if dtype is None else as_dtype(dtype)).code, device_code(device), channels_last)
+    return new_array(nd, dims, (default_float() if dtype is None else as_dtype(dtype)).code, device_code(device), channels_last)
 
 
 def empty_like(Array x not None, dtype=None):
     """Uninitialised array with the shape, device and (where dense) memory layout of `x`."""
     return new_like(x, x.code if dtype is None else as_dtype(dtype).code)
-
-
-def zeros(shape, dtype=None, device=None, channels_last=False):
-    return zero_(empty(shape, dtype, device, channels_last))
-
-
-def zero_(Array x not None):
-    """Fill a dense array with zeros, in place."""
-    if x.on != CPU:
-        return fill_(x, 0)
-    if not x.layout & DENSE:
-        numpy_view(x)[...] = 0
-    elif x.size:
-        memset(x.data, 0, x.size * itemsizes[x.code])
-    x.storage.version += 1
-    return x
-
-
-def fill_(Array x not None, value):
-    """Fill with one value, in place; no graph."""
-    cdef int64_t i
-    cdef float f
-    if x.storage.read_only:
-        raise RuntimeError("fill_: this tensor shares memory with a read-only NumPy array; clone() it first")
-    if x.on != CPU:
-        copy_into(x, full_on_cpu(x, value))
-        x.storage.version += 1
-        return x
-    if x.code == FLOAT32 and x.layout & DENSE:
-        f = value
-        for i in range(x.size):
-            (<float *>x.data)[i] = f
-    elif x.code == BFLOAT16:
-        copy_into(x, cast(full(shape_tuple(x), value, float32), bfloat16))
-    else:
-        numpy_view(x)[...] = value
-    x.storage.version += 1
-    return x
-
-
-cdef Array full_on_cpu(Array x, value):
-    return fill_(new_array(x.nd, x.dims, x.code, CPU, False), value)
-
-
-def full(shape, value, dtype=None, device=None):
-    if dtype is None:
-        dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else default_dtype
-    return fill_(empty(shape, dtype, device), value)
 
 
 def from_numpy(a):
@@ -461,14 +260,14 @@ def from_numpy(a):
     if not isinstance(a, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(a).__name__})")
     source = a
-    d = from_numpy_dtype.get(source.dtype)
+    d = dtype_of_numpy(source.dtype)
     if d is None:
         raise TypeError(f"from_numpy: dtype {source.dtype} is not supported; kernelgrad has float32, float64, int64, int32, int8, "
                         "uint8 and bool: convert with .astype()")
     if source.ndim > MAX_DIMS:
         raise ValueError(f"from_numpy: at most {MAX_DIMS} dimensions are supported, got {source.ndim}")
     x = blank((<dtype>d).code, CPU)
-    item = itemsizes[x.code]
+    item = itemsize_of(x.code)
     x.nd = source.ndim
     for i in range(x.nd):
         x.dims[i] = source.shape[i]
@@ -495,7 +294,7 @@ cdef object numpy_view(Array x):
     cdef char dummy
     for i in range(x.nd):
         dims[i] = x.dims[i]
-        strides[i] = x.strides[i] * itemsizes[x.code]
+        strides[i] = x.strides[i] * itemsize_of(x.code)
     view = cnp.PyArray_New(cnp.ndarray, x.nd, dims, numpy_types[x.code], strides,
                            x.data if x.data != NULL else <void *>&empty_block, 0,
                            0 if x.storage.read_only else cnp.NPY_ARRAY_WRITEABLE, None)
@@ -533,157 +332,6 @@ def as_strided(Array x not None, shape, strides, int64_t offset=0):
     for i in range(nd):
         steps[i] = strides[i]
     return view_of(x, nd, dims, steps, offset)
-
-
-# ---- Copies, casts, devices ----
-
-cdef object device_backend = None
-
-
-def set_device_backend(backend):
-    """The CUDA backend: alloc, free, to_device, from_device, within_device (addresses and byte counts), run, synchronize."""
-    global device_backend
-    device_backend = backend
-
-
-cdef Array to_device(Array x, int on):
-    cdef Array y
-    if x.on == on:
-        return x
-    if not x.layout & DENSE:
-        x = contiguous(x)
-    y = blank(x.code, on)
-    y.nd = x.nd
-    y.size = x.size
-    y.layout = x.layout
-    memcpy(y.dims, x.dims, sizeof(x.dims))
-    memcpy(y.strides, x.strides, sizeof(x.strides))
-    y.storage = new_storage(x.size * itemsizes[x.code], on)
-    y.data = y.storage.data
-    if x.size:
-        if on == CUDA:
-            device_backend.to_device(<uintptr_t>y.data, <uintptr_t>x.data, x.size * itemsizes[x.code])
-        else:
-            device_backend.from_device(<uintptr_t>y.data, <uintptr_t>x.data, x.size * itemsizes[x.code])
-    return y
-
-
-def move(Array x not None, device):
-    """`x` itself if it is on `device`, else a copy there; no graph."""
-    return to_device(x, device_code(device))
-
-
-# Copies between layouts and dtypes by kernels; set by core.copies, which stands above this module. NumPy's setup is
-# shorter, so it keeps what is small.
-cdef object strided_copy = None
-cdef object cast_copy = None
-
-
-def set_copies(strided, casting):
-    global strided_copy, cast_copy
-    strided_copy, cast_copy = strided, casting
-
-
-cdef int copy_into(Array dst, Array src) except -1:
-    """dst[...] = src for equal shapes and dtypes, any strides, CPU or CUDA; no graph, no version change."""
-    cdef bint plain = dst.layout & DENSE and src.layout & DENSE and same_strides(dst, src)
-    cdef int64_t nbytes = dst.size * itemsizes[dst.code]
-    if nbytes == 0:
-        return 0
-    if dst.on != src.on:
-        if plain and dst.on == CUDA:
-            device_backend.to_device(<uintptr_t>dst.data, <uintptr_t>src.data, nbytes)
-            return 0
-        if plain:
-            device_backend.from_device(<uintptr_t>dst.data, <uintptr_t>src.data, nbytes)
-            return 0
-        return copy_into(dst, to_device(src, dst.on))
-    if plain and dst.on == CPU:
-        memcpy(dst.data, src.data, nbytes)
-    elif plain:
-        device_backend.within_device(<uintptr_t>dst.data, <uintptr_t>src.data, nbytes)
-    elif dst.on == CUDA:
-        device_backend.copy_strided(dst, src)
-    elif strided_copy is not None and dst.size > 1024 and dst.storage is not src.storage:
-        strided_copy(src, dst)
-    else:
-        numpy_view(dst)[...] = numpy_view(src)
-    return 0
-
-
-def copy_(Array dst not None, Array src not None):
-    """dst[...] = src for equal shapes and dtypes; counts as an in-place change of dst; no graph."""
-    copy_into(dst, src)
-    dst.storage.version += 1
-    return dst
-
-
-cpdef Array contiguous(Array x):
-    """`x` itself if it is in C order, else a copy that is; no graph."""
-    if x is None:
-        raise TypeError("expected a Tensor, got None")
-    cdef Array y
-    if x.layout & CONTIGUOUS:
-        return x
-    y = new_array(x.nd, x.dims, x.code, x.on, False)
-    copy_into(y, x)
-    return y
-
-
-cpdef Array channels_last(Array x):
-    """`x` itself if its memory is NHWC, else a copy that is; 4-d; no graph."""
-    if x is None:
-        raise TypeError("expected a Tensor, got None")
-    cdef Array y
-    if x.layout & CHANNELS_LAST:
-        return x
-    if x.nd != 4:
-        raise RuntimeError(f"channels_last: expected 4 dimensions, got {x.nd}")
-    y = new_array(4, x.dims, x.code, x.on, True)
-    set_layout(y)
-    copy_into(y, x)
-    return y
-
-
-def copy(Array x not None):
-    """A fresh array with x's values and (where dense) layout; no graph."""
-    cdef Array y = new_like(x, x.code)
-    copy_into(y, x)
-    return y
-
-
-cpdef Array cast(Array x, dtype to):
-    """A copy of another dtype, or `x` itself where the dtype is already right; no graph. Rounds to nearest even."""
-    if x is None or to is None:
-        raise TypeError("expected a Tensor, got None")
-    cdef Array y
-    if x.code == to.code:
-        return x
-    if x.on != CPU and (cast_copy is None or x.code == BFLOAT16 or to.code == BFLOAT16):
-        return to_device(cast(to_device(x, CPU), to), x.on)
-    if x.on != CPU:
-        x = x if x.layout & DENSE else contiguous(x)
-        y = new_like(x, to.code)
-        if x.size:
-            cast_copy(x, y)
-        return y
-    y = new_like(x, to.code)
-    if cast_copy is not None and x.size > 1024 and x.layout & DENSE:
-        cast_copy(x, y)
-        return y
-    source, target = numpy_view(x), numpy_view(y)
-    if x.code == BFLOAT16:
-        wide = (source.astype(np.uint32) << 16).view(np.float32)
-        with np.errstate(invalid="ignore", over="ignore"):
-            target[...] = wide.astype(target.dtype)
-    elif to.code == BFLOAT16:
-        bits = source.astype(np.float32).view(np.uint32)
-        rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
-        target[...] = np.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, rounded).astype(np.uint16)
-    else:
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.copyto(target, source, casting="unsafe")
-    return y
 
 
 # ---- What Python sees of an array ----
@@ -732,11 +380,11 @@ cdef class Array:
 
     @property
     def dtype(self):
-        return <object>dtypes[self.code]
+        return dtype_of(self.code)
 
     @property
     def device(self):
-        return devices[self.on]
+        return device_of(self.on)
 
     @property
     def is_cuda(self):
@@ -744,11 +392,11 @@ cdef class Array:
 
     @property
     def itemsize(self):
-        return itemsizes[self.code]
+        return itemsize_of(self.code)
 
     @property
     def nbytes(self):
-        return itemsizes[self.code] * self.size
+        return itemsize_of(self.code) * self.size
 
     @property
     def requires_grad(self):
@@ -806,7 +454,7 @@ cdef class Array:
         return <uintptr_t>self.data
 
     def element_size(self):
-        return itemsizes[self.code]
+        return itemsize_of(self.code)
 
     def stride(self, dim=None):
         cdef int i
@@ -830,10 +478,12 @@ cdef class Array:
 
     def item(self):
         """The value of a one-element array as a Python number."""
-        cdef Array x
+        cdef Array x = self
         if self.size != 1:
             raise RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar")
-        x = self if self.on == CPU else to_device(self, CPU)
+        if self.on != CPU or self.code == BFLOAT16:
+            from kernelgrad.core.copying import cast, move  # which stands above this module
+            x = cast(move(self, "cpu"), as_dtype(float) if self.code == BFLOAT16 else dtype_of(self.code))
         if x.code == FLOAT32:
             return (<float *>x.data)[0]
         if x.code == FLOAT64:
@@ -842,8 +492,6 @@ cdef class Array:
             return (<int64_t *>x.data)[0]
         if x.code == BOOL:
             return (<unsigned char *>x.data)[0] != 0
-        if x.code == BFLOAT16:
-            return cast(x, float32).item()
         return numpy_view(x).reshape(()).item()
 
     def __len__(self):
@@ -872,8 +520,3 @@ def detach(Array x not None):
 def bump_version(Array x not None):
     """Note an in-place change made by other means (through a NumPy view, say)."""
     x.storage.version += 1
-
-
-def device_backend_of():
-    """The installed CUDA backend, or None."""
-    return device_backend

@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport Array, BOOL, new_array, shape_tuple, view_of
+from kernelgrad.core.array cimport Array, new_array, shape_tuple, view_of
+from kernelgrad.core.dtypes cimport BOOL
 from kernelgrad.core.broadcast cimport sum_to
 from kernelgrad.core.gemm cimport Matrices, check_pair, gemm
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted

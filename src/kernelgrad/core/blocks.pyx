@@ -4,7 +4,9 @@ The C kernel takes pointers and runs at once; only its twins (Numba, NumPy, CUDA
 """
 from libc.stdint cimport int64_t
 
-from kernelgrad.core.array cimport Array, CPU, DENSE, copy_into, new_like, same_strides, view_of
+from kernelgrad.core.array cimport Array, DENSE, new_like, same_strides, view_of
+from kernelgrad.core.copying cimport copy_into
+from kernelgrad.core.dtypes cimport CPU
 from kernelgrad.core.dispatch cimport Kernel, kg_kernel, observed, run_chunks
 
 

@@ -4,13 +4,16 @@ The output's memory order decides the order of dimensions; neighbours that every
 """
 from libc.stdint cimport int64_t
 
-from kernelgrad.core.array cimport (
-    Array, CONTIGUOUS, CUDA, DENSE, contiguous, copy_into, itemsize_of, new_array, new_like, same_shape, same_strides, shape_tuple, view_of)
+from kernelgrad.core.array cimport (Array, CONTIGUOUS, DENSE, new_array, new_like, same_shape, same_strides,
+                                    shape_tuple, view_of)
+from kernelgrad.core.copying cimport contiguous, copy_into
+from kernelgrad.core.dtypes cimport CUDA, itemsize_of
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, jit_function, kg_kernel, observed, run_chunks
 
-from kernelgrad.core import array as arrays_module
 from kernelgrad.core import graph as graph_module
+from kernelgrad.core.copying import zero_
 from kernelgrad.core.dispatch import observe_python
+from kernelgrad.core.dtypes import as_dtype
 
 cdef extern from "runtime/pool.h":
     ctypedef void kg_task(void *context, int64_t chunk) noexcept nogil
@@ -264,7 +267,7 @@ def broadcast(Kernel k not None, *inputs, dtype=None, scalars=()):
     cdef list arrays = list(inputs)
     for i in range(len(scalars)):
         c_scalars[i] = scalars[i]
-    return broadcast_run(k, arrays, (<Array>arrays[0]).code if dtype is None else arrays_module.as_dtype(dtype).code, c_scalars, len(scalars), None)
+    return broadcast_run(k, arrays, (<Array>arrays[0]).code if dtype is None else as_dtype(dtype).code, c_scalars, len(scalars), None)
 
 
 cdef Kernel sum_kernel = None
@@ -282,7 +285,7 @@ cdef Array sum_to(Array g, int nd, const int64_t *dims):
         sum_kernel = get_kernel("sum_forward")
     if g.size == 0 or itemsize_of(g.code) == 0:
         out = new_array(nd, dims, g.code, g.on, False)
-        arrays_module.zero_(out)
+        zero_(out)
         return out
     x = contiguous(g)
     cdef int64_t steps[8]

@@ -9,14 +9,17 @@ from cpython.ref cimport PyObject, Py_REFCNT
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (
-    Array, BFLOAT16, BOOL, CHANNELS_LAST, CONTIGUOUS, CPU, CUDA, DENSE, FLOAT32, FLOAT64, INT64, MAX_DIMS, UINT8, alias, cast, contiguous,
-    copy_into, dtype, dtype_of, itemsize_of, new_array, new_like, same_shape, same_strides, scalar_array, set_layout, shape_tuple, view_of)
+from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, DENSE, MAX_DIMS, alias, new_array, new_like,
+                                    same_shape, same_strides, set_layout, shape_tuple, view_of)
+from kernelgrad.core.copying cimport cast, contiguous, copy_into, scalar_array
+from kernelgrad.core.dtypes cimport (BFLOAT16, BOOL, CPU, CUDA, FLOAT32, FLOAT64, INT64, UINT8, default_float, dtype,
+                                     dtype_of, itemsize_of)
 from kernelgrad.core.broadcast cimport broadcast_run, sum_to
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send
 
-from kernelgrad.core import array as arrays_module
+from kernelgrad.core.copying import full, move
+from kernelgrad.core.dtypes import as_dtype
 
 cdef bint is_float(int code) noexcept nogil:
     return code >= BFLOAT16
@@ -100,7 +103,7 @@ cdef class Unary:
         if not is_float(x.code) and self.integers != "keep":
             if self.integers == "raise":
                 raise TypeError(f"{self.__name__}: expected a floating-point tensor, got {dtype_of(x.code).name}; convert with .float()")
-            return self.run(cast(x, arrays_module.get_default_dtype()), scalars, None)
+            return self.run(cast(x, default_float()), scalars, None)
         if x.code == BFLOAT16:
             return through_float32(self, x, scalars, target)
         source = x if x.layout & DENSE else contiguous(x)
@@ -253,7 +256,7 @@ cdef int result_code(list operands) except -1:
             code = (<Array>x).code
         else:
             g = 2
-            code = BOOL if isinstance(x, bool) else INT64 if isinstance(x, int) else (<dtype>arrays_module.get_default_dtype()).code
+            code = BOOL if isinstance(x, bool) else INT64 if isinstance(x, int) else default_float().code
         groups[g] = code if groups[g] < 0 else promote(groups[g], code)
     code = groups[0]
     for g in range(1, 3):
@@ -362,7 +365,7 @@ cdef class Binary:
             raise TypeError(f"{self.__name__}(): at least one argument must be a Tensor, got {type(input).__name__} and {type(other).__name__}")
         code = result_code([input, other])
         if self.result == "float" and not is_float(code):
-            code = (<dtype>arrays_module.get_default_dtype()).code
+            code = default_float().code
         on = a.on if a is not None else b.on
         if a is not None and b is not None and a.on != b.on:
             if a.nd == 0 and a.on == CPU and not a.wants_grad:
@@ -473,8 +476,8 @@ cdef Array number_array(object value, int code, int on):
     x = new_array(0, NULL, code, CPU, False)
     if code == INT64:
         (<int64_t *>x.data)[0] = value
-        return x if on == CPU else arrays_module.move(x, "cuda")
-    return arrays_module.full((), value, dtype_of(code), "cpu" if on == CPU else "cuda")
+        return x if on == CPU else move(x, "cuda")
+    return full((), value, dtype_of(code), "cpu" if on == CPU else "cuda")
 
 
 cdef Array recorded_cast(Array source, Array wide):
@@ -490,7 +493,7 @@ cdef Array recorded_cast(Array source, Array wide):
 
 def to_dtype(Array x not None, dtype):
     """`x` in another dtype, recorded; `x` itself where the dtype is already right."""
-    cdef dtype_type = arrays_module.as_dtype(dtype)
+    cdef dtype_type = as_dtype(dtype)
     cdef Array out = cast(x, dtype_type)
     if out is not x and x.wants_grad and grad_enabled() and is_float(out.code):
         return recorded_cast(x, out)

@@ -6,8 +6,9 @@ whether there is a bias. A transposed convolution has those of the convolution w
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, CPU, FLOAT32, INT64, channels_last, contiguous, new_array, new_like,
-                                    view_of)
+from kernelgrad.core.array cimport Array, new_array, new_like, view_of
+from kernelgrad.core.copying cimport channels_last, contiguous
+from kernelgrad.core.dtypes cimport CPU, FLOAT32, INT64
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel
 from kernelgrad.core.graph cimport Node, check_version, connect, grad_enabled, record, send, wanted
 from kernelgrad.core.kept cimport Kept, kept_of

@@ -7,12 +7,13 @@ cimport cython
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport strcmp
 
-from kernelgrad.core.array cimport Array, CPU, CUDA, DTYPES, dtype, dtype_of, itemsize_of, numpy_view, shape_tuple
+from kernelgrad.core.array cimport Array, numpy_view, shape_tuple
+from kernelgrad.core.dtypes cimport CPU, CUDA, DTYPES, cuda_backend, dtype, dtype_of, itemsize_of
 
 import importlib
 import os
 
-from kernelgrad.core import array as arrays_module
+from kernelgrad.core import dtypes as dtypes_module
 from kernelgrad.core import table as table_module
 
 cdef extern from "runtime/kernel.h":
@@ -160,9 +161,9 @@ cdef class Kernel:
 
     def __init__(self, spec):
         self.name, self.family = spec.name, spec.family
-        self.simd = tuple([getattr(arrays_module, d) for d in spec.simd])
-        self.jit = tuple([getattr(arrays_module, d) for d in spec.jit])
-        self.cuda = tuple([getattr(arrays_module, d) for d in spec.cuda])
+        self.simd = tuple([getattr(dtypes_module, d) for d in spec.simd])
+        self.jit = tuple([getattr(dtypes_module, d) for d in spec.jit])
+        self.cuda = tuple([getattr(dtypes_module, d) for d in spec.cuda])
         self.key, self.whole, self.ns = spec.key, spec.whole, spec.ns
         self.compiled = {}
 
@@ -410,7 +411,7 @@ cdef int launch_on_device(Kernel k, void **arrays, int count, const int64_t *siz
         raise NotImplementedError(f"{k.name}: no CUDA kernel for {dtype_of(x.code).name} yet; move the tensor with .cpu()")
     if observed():
         observe(k, objects, "cuda")
-    backend = arrays_module.device_backend_of()
+    backend = cuda_backend()
     backend.run(k, objects, tuple([sizes[i] for i in range(n_sizes)]), tuple([scalars[i] for i in range(n_scalars)]))
     return 0
 

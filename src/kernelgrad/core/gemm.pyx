@@ -1,7 +1,8 @@
 """Calls of the matrix kernels on arrays: gemm by sizes and strides, column sums, dot products. No graph."""
 from libc.stdint cimport int64_t
 
-from kernelgrad.core.array cimport Array, BOOL, CPU, dtype_of, new_array, shape_tuple
+from kernelgrad.core.array cimport Array, new_array, shape_tuple
+from kernelgrad.core.dtypes cimport BOOL, CPU, dtype_of
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
 
 cdef Kernel gemm_kernel = get_kernel("gemm")

@@ -4,11 +4,12 @@ out views of one (cat).
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, MAX_DIMS, copy_into, new_array, same_shape, shape_tuple)
+from kernelgrad.core.array cimport Array, CHANNELS_LAST, CONTIGUOUS, MAX_DIMS, new_array, same_shape, shape_tuple
+from kernelgrad.core.copying cimport copy_into
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
 from kernelgrad.core.views cimport Plan, apply_plan, dim_of, identity, link
 
-from kernelgrad.core.array import zero_
+from kernelgrad.core.copying import zero_
 from kernelgrad.core.callers import result_type, to_dtype
 
 # ---- Joining ----

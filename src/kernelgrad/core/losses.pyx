@@ -7,8 +7,9 @@ They keep their arguments for backward, cross entropy the log-sum-exp of each ro
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, contiguous, new_array, new_like,
-                                    same_shape)
+from kernelgrad.core.array cimport Array, CHANNELS_LAST, CONTIGUOUS, DENSE, new_array, new_like, same_shape
+from kernelgrad.core.copying cimport contiguous
+from kernelgrad.core.dtypes cimport CPU, FLOAT32, FLOAT64, INT64
 from kernelgrad.core.blocks cimport block_of, flat_of, laid_like, run_direct
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted

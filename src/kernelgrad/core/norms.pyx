@@ -5,8 +5,9 @@ BatchNorm   over the channels of contiguous or NHWC memory; GroupNorm by image a
 """
 from libc.stdint cimport int64_t
 
-from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, contiguous, copy_into,
-                                    new_array, new_like)
+from kernelgrad.core.array cimport Array, CHANNELS_LAST, CONTIGUOUS, DENSE, new_array, new_like
+from kernelgrad.core.copying cimport contiguous, copy_into
+from kernelgrad.core.dtypes cimport CPU, FLOAT32, FLOAT64, INT64
 from kernelgrad.core.blocks cimport flat_of, laid_like, run_blocks
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, check_version, connect, grad_enabled, record, send

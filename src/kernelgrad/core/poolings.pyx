@@ -7,7 +7,9 @@ then what is special to the kind.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport Array, CHANNELS_LAST, INT32, INT64, UINT8, channels_last, contiguous, new_array, view_of
+from kernelgrad.core.array cimport Array, CHANNELS_LAST, new_array, view_of
+from kernelgrad.core.copying cimport channels_last, contiguous
+from kernelgrad.core.dtypes cimport INT32, INT64, UINT8
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
 

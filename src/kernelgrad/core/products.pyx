@@ -6,8 +6,9 @@ Batches of matrices are in batches.pyx. Transposes are swaps of two strides; no 
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, BFLOAT16, BOOL, CONTIGUOUS, CPU, FLOAT32, cast, contiguous, dtype_of,
-                                    new_array, shape_tuple, view_of)
+from kernelgrad.core.array cimport Array, CONTIGUOUS, new_array, shape_tuple, view_of
+from kernelgrad.core.copying cimport cast, contiguous
+from kernelgrad.core.dtypes cimport BFLOAT16, BOOL, CPU, FLOAT32, dtype_of
 from kernelgrad.core.batches cimport batch_product
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.gemm cimport (Matrices, check_pair, column_sum, compiled, dot, dot_is_compiled, gemm, sizes_text)

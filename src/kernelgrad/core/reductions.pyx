@@ -7,8 +7,9 @@ permuted copy is made; sums and means take two steps instead. Backward fills an 
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, CPU, DENSE, FLOAT32, FLOAT64, INT64, contiguous, copy_into, dtype,
-                                    new_array, new_like, set_layout, view_of)
+from kernelgrad.core.array cimport Array, CHANNELS_LAST, CONTIGUOUS, DENSE, new_array, new_like, set_layout, view_of
+from kernelgrad.core.copying cimport contiguous, copy_into
+from kernelgrad.core.dtypes cimport CPU, FLOAT32, FLOAT64, INT64, dtype
 from kernelgrad.core.blocks cimport run_blocks
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send

@@ -6,8 +6,9 @@ the caller's own memory. Other dtypes and layouts of indices, and other devices,
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from kernelgrad.core.array cimport (Array, CONTIGUOUS, CPU, FLOAT32, FLOAT64, INT64, alias, contiguous, itemsize_of, new_array, new_like,
-                                    same_shape)
+from kernelgrad.core.array cimport Array, CONTIGUOUS, alias, new_array, new_like, same_shape
+from kernelgrad.core.copying cimport contiguous
+from kernelgrad.core.dtypes cimport CPU, FLOAT32, FLOAT64, INT64, itemsize_of
 from kernelgrad.core.blocks cimport run_direct
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send, wanted

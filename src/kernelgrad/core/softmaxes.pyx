@@ -1,7 +1,9 @@
 """Compiled caller of softmax and log_softmax over one dimension of a dense array; backward keeps the output."""
 from libc.stdint cimport int64_t
 
-from kernelgrad.core.array cimport Array, DENSE, FLOAT32, FLOAT64, alias, contiguous, new_like
+from kernelgrad.core.array cimport Array, DENSE, alias, new_like
+from kernelgrad.core.copying cimport contiguous
+from kernelgrad.core.dtypes cimport FLOAT32, FLOAT64
 from kernelgrad.core.blocks cimport laid_like, run_blocks
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send

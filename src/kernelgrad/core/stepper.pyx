@@ -10,7 +10,9 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport Array, BFLOAT16, CPU, DENSE, FLOAT32, FLOAT64, contiguous, copy_into, new_like, same_shape, same_strides, shape_tuple
+from kernelgrad.core.array cimport Array, DENSE, new_like, same_shape, same_strides, shape_tuple
+from kernelgrad.core.copying cimport contiguous, copy_into
+from kernelgrad.core.dtypes cimport BFLOAT16, CPU, FLOAT32, FLOAT64
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
 
 cdef extern from "runtime/pool.h":
@@ -272,7 +274,9 @@ def squared_norm(list arrays):
     global norm_kernel
     if norm_kernel is None:
         norm_kernel = get_kernel("squared_norm_forward")
-    from kernelgrad.core.array import empty, float64, move
+    from kernelgrad.core.array import empty
+    from kernelgrad.core.copying import move
+    from kernelgrad.core.dtypes import float64
     for x in arrays:
         if x.size == 0:
             continue

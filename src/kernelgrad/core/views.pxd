@@ -16,3 +16,4 @@ cdef void identity(Plan *plan, Array x) noexcept
 cdef Array apply_plan(Plan *plan, Array x)
 cdef int dim_of(int64_t dim, int nd) except -1
 cdef void link(Node node, Array x)
+cdef Array view_by_plan(Array x, Plan *plan, str label)

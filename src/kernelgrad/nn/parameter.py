@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kernelgrad.core import empty
-from kernelgrad.core.array import copy, rebind
+from kernelgrad.core.array import rebind
+from kernelgrad.core.copying import copy
 from kernelgrad.tensor import Tensor
 
 

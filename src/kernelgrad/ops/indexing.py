@@ -1,6 +1,6 @@
 """``x[index]`` and ``x[index] = value``, with PyTorch's rules, and masks.
 
-Ints, slices, None and Ellipsis give views (core/views.pyx). With an index tensor, list or mask among them the basic
+Ints, slices, None and Ellipsis give views (core/slicing.pyx). With an index tensor, list or mask among them the basic
 part is taken first, as a view; the rest is one gather of rows, `TakeRows`, whose gradient adds up duplicates in order.
 """
 
@@ -27,7 +27,8 @@ from kernelgrad.core import (
     to_dtype,
     uint8,
 )
-from kernelgrad.core.views import contiguous, expand, index_basic, normalize_dim, permute, reshape
+from kernelgrad.core.slicing import index_basic
+from kernelgrad.core.views import contiguous, expand, normalize_dim, permute, reshape
 from kernelgrad.ops.gathering import TakeRows, checked_index, index_add, scatter, scatter_add
 from kernelgrad.ops.masks import masked_fill
 from kernelgrad.ops.rearranging import copied

@@ -12,11 +12,11 @@ import numpy as np
 
 from kernelgrad.core import Array, Function, as_strided, copy_, empty, fill_, from_numpy, zeros
 from kernelgrad.core.joining import cat, split_sizes, stack, unbind
+from kernelgrad.core.slicing import index_basic
 from kernelgrad.core.views import (
     contiguous,
     expand,
     flatten,
-    index_basic,
     narrow,
     normalize_dim,
     permute,

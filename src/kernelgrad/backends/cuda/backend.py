@@ -11,7 +11,7 @@ from kernelgrad.backends.cuda import copies
 from kernelgrad.backends.cuda.build import Signature
 from kernelgrad.backends.cuda.device import open_device
 from kernelgrad.backends.cuda.memory import CachingAllocator
-from kernelgrad.core import array, memory
+from kernelgrad.core import dtypes, memory
 
 CUDA = 1  # the device's number in `core`
 THREADS = 256  # per block, where a kernel does not say
@@ -22,7 +22,7 @@ Geometry = tuple[Any, Any, int]
 
 
 class Backend:
-    """One device and its memory. `core.array` holds the only instance."""
+    """One device and its memory. `core.dtypes` holds the only instance."""
 
     def __init__(self, device: Any) -> None:
         self.device = device
@@ -74,11 +74,11 @@ def kernels_of(family: str) -> ModuleType:
 
 def start(device: Any = None) -> Backend:
     """Let `core` use `device`, else what `open_device` finds (RuntimeError if nothing). The first call decides."""
-    backend = array.device_backend_of()
+    backend = dtypes.device_backend_of()
     if backend is None:
         backend = Backend(open_device() if device is None else device)
         memory.set_device_allocator(CUDA, backend)
-        array.set_device_backend(backend)
+        dtypes.set_device_backend(backend)
     return backend
 
 
