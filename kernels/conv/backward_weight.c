@@ -22,6 +22,7 @@ typedef struct {
     const float *x, *grad_out;
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
     int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps, cuts;
+    int fetch;  /* rows of x and grad_out are not in a cache: each block fetches the next */
     int turned; /* partial[slice][group][tap][k][ldc], for few output channels */
 } gradient;
 
@@ -77,7 +78,7 @@ static void slice_gradient_band(void *context, int64_t chunk) {
             list[i] = (conv_segment){i * v->step * band.row, i * h->outputs * (in_place ? z->outs * z->groups : PANEL),
                                      h->outputs};
         for (int64_t tap = 0; tap < v->taps; tap++) {
-            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list};
+            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list, NULL};
             KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
                                in_place ? PANEL : pixels * PANEL,
                                z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
@@ -108,6 +109,31 @@ static int64_t segments_of(const gradient *z, int64_t tap, int64_t row0, int64_t
     return count;
 }
 
+/* Segments of at most `run` pixels instead of `list`; returns how many. */
+static int64_t split(const conv_segment *list, int64_t count, int64_t run, int64_t x_row, int64_t g_row,
+                     conv_segment *pieces) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < list[i].k; k += run)
+            pieces[n++] = (conv_segment){list[i].a + k * x_row, list[i].b + k * g_row, least(run, list[i].k - k)};
+    return n;
+}
+
+/* The last source row that output rows before `row`, counted through all images, are made of. */
+static int64_t source_row(const gradient *z, int64_t row) {
+    const conv_axis *v = z->axes;
+    int64_t n = row / v->outputs, y = row % v->outputs * v->step + v->first + (v->taps - 1) * v->gap;
+    return least(n * v->source + least(most(y, 0), v->source), z->images * v->source);
+}
+
+/* What output rows row0 .. row1-1 need of x and of grad_out, for `segments` segments to fetch. */
+static void fetch_rows(const gradient *z, int64_t row0, int64_t row1, int64_t segments, conv_ahead *two) {
+    int64_t x_row = z->axes[1].source * z->in, g_row = z->axes[1].outputs * z->outs;
+    two[0] = (conv_ahead){z->x + source_row(z, row0) * x_row, z->x + source_row(z, row1) * x_row, 0};
+    two[1] = (conv_ahead){z->grad_out + row0 * g_row, z->grad_out + row1 * g_row, 0};
+    for (int i = 0; i < 2; i++) two[i].step = ceil_div(ceil_div(two[i].end - two[i].at, segments), 16) * 16;
+}
+
 /* Chunk: a slice of the output rows of all images, a group, a range of taps and of pieces of the input channels. */
 static void slice_gradient_taps(void *context, int64_t chunk) {
     const gradient *z = context;
@@ -119,28 +145,34 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
     float *packed =
         in_place ? NULL : kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->block * h->outputs * panels * PANEL);
     float *partial = z->partial + (slice * z->groups + group) * z->taps * (z->turned ? z->outs : z->in) * z->ldc;
-    conv_segment list[MAX_SEGMENTS];
+    conv_segment list[MAX_SEGMENTS], pieces[2 * MAX_SEGMENTS];
     conv_epilogue e = {.far = 1};
+    int64_t unit0 = cut(z->taps * z->cuts, z->ranges, range), unit1 = cut(z->taps * z->cuts, z->ranges, range + 1);
     for (int64_t row = cut(rows, z->slices, slice), row1; row < end; row = row1, e.add = 1) {
+        conv_ahead ahead[2] = {{0}};
         row1 = least(row + z->block, end);
         const float *g = z->grad_out + (row * h->outputs * z->groups + group) * z->outs, *x = z->x + group * z->in;
         int64_t pixels = (row1 - row) * h->outputs, count = 0, of_tap = -1;
+        conv_segment *now = z->fetch ? pieces : list;
+        int64_t run = most(32, ceil_div(pixels, MAX_SEGMENTS));
+        if (z->fetch && row1 < end)
+            fetch_rows(z, row1, least(row1 + z->block, end),
+                       (unit1 - unit0) * panels * ceil_div(z->in, z->cuts * TILE_ROWS) * ceil_div(pixels, run), ahead);
         if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), g = packed;
-        for (int64_t unit = cut(z->taps * z->cuts, z->ranges, range);
-             unit < cut(z->taps * z->cuts, z->ranges, range + 1); unit++) {
+        for (int64_t unit = unit0; unit < unit1; unit++) {
             int64_t tap = unit / z->cuts, c = cut(z->in, z->cuts, unit % z->cuts);
             int64_t channels = cut(z->in, z->cuts, unit % z->cuts + 1) - c;
             if (tap != of_tap) {
                 count = segments_of(z, tap, row, row1, x_row, g_row, list), of_tap = tap;
-                for (int64_t i = 0; z->turned && i < count; i++)
-                    list[i] = (conv_segment){list[i].b, list[i].a, list[i].k};
+                if (z->fetch) count = split(list, count, run, x_row, g_row, pieces);
+                for (int64_t i = 0; z->turned && i < count; i++) now[i] = (conv_segment){now[i].b, now[i].a, now[i].k};
             }
             if (z->turned) {
-                conv_operand a = {g, 1, g_row, count, list};
+                conv_operand a = {g, 1, g_row, count, now, ahead};
                 KG_NAME(conv_gemm)(z->outs, z->in, 0, &a, x, x_row, PANEL, partial + tap * z->outs * z->ldc, z->ldc,
                                    &e);
             } else {
-                conv_operand a = {x + c, 1, x_row, count, list};
+                conv_operand a = {x + c, 1, x_row, count, now, ahead};
                 KG_NAME(conv_gemm)(channels, z->outs, 0, &a, g, g_row, in_place ? PANEL : pixels * PANEL,
                                    partial + (tap * z->in + c) * z->ldc, z->ldc, &e);
             }
@@ -232,6 +264,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         z.ranges = least(z.taps * z.cuts, ceil_div(FEW_CHUNKS, z.slices * z.groups));
         int64_t floats = (s->C * s->stride[0] * s->stride[1] + s->K) * s->OW;
         z.block = least(least(MAX_SEGMENTS, ceil_div(512, s->OW)), most(ceil_div(64, s->OW), BLOCK_TAPS / floats));
+        z.fetch = groups == 1 && s->stride[0] == 1 && s->stride[1] == 1;
         z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
         kg_parallel(slice_gradient_taps, &z, z.slices * z.groups * z.ranges, us);
         finish_us = 5e-4 * z.slices * s->K * z.k;

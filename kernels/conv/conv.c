@@ -86,6 +86,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
         KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
     else if (grouped(&s, s.C, s.K))
         KG_NAME(conv_grouped_forward)(&s, x, weight, bias, out);
+    else if (KG_NAME(conv_pointwise_fits)(&s))
+        KG_NAME(conv_pointwise_forward)(&s, x, weight, bias, out);
     else if (narrow_forward_pays(&s))
         KG_NAME(conv_narrow_forward)(&s, x, weight, bias, out);
     else
@@ -119,6 +121,8 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
     else if (grouped(&s, s.K, s.C))
         KG_NAME(conv_grouped_data)(&s, grad_out, weight, NULL, grad_x);
+    else if (KG_NAME(conv_pointwise_fits)(&s))
+        KG_NAME(conv_pointwise_data)(&s, grad_out, weight, NULL, grad_x);
     else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, grad_out, weight, NULL, grad_x);
     else
@@ -161,6 +165,8 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
     else if (grouped(&s, s.K, s.C))
         KG_NAME(conv_grouped_data)(&s, x, weight, bias, out);
+    else if (KG_NAME(conv_pointwise_fits)(&s))
+        KG_NAME(conv_pointwise_data)(&s, x, weight, bias, out);
     else if (narrow_pays(&s, s.K, s.C, s.OW))
         KG_NAME(conv_narrow_data)(&s, x, weight, bias, out);
     else

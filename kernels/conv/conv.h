@@ -58,12 +58,20 @@ typedef struct {
     int64_t a, b, k;
 } conv_segment;
 
+/* Memory that is wanted soon: at the start of each segment of each tile `step` floats more of it are fetched, so that
+ * it arrives while others are multiplied. */
+typedef struct {
+    const float *at, *end;
+    int64_t step;
+} conv_ahead;
+
 /* The left operand of a product: element (i, p) of a segment is at[segment.a + i row + p col]. Without a list, one
  * segment. */
 typedef struct {
     const float *at;
     int64_t row, col, segments;
     const conv_segment *list;
+    conv_ahead *ahead; /* two, or NULL */
 } conv_operand;
 
 /* tile.c: C[m, n] = epilogue(A B), a reduction over k, or over the segments of A. B in panels of PANEL columns, `panel`
@@ -111,6 +119,13 @@ void KG_NAME(conv_narrow_forward)(const conv_shape *s, const float *x, const flo
                                   float *out);
 void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                float *grad_x);
+
+/* pointwise.c: 1x1 without padding, groups 1. */
+int KG_NAME(conv_pointwise_fits)(const conv_shape *s);
+void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
+                                     float *out);
+void KG_NAME(conv_pointwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
+                                  float *grad_x);
 
 /* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, groups 1, at least 16 channels in and out. */
 void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,

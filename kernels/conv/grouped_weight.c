@@ -1,8 +1,9 @@
 /* Backward weight of narrow groups, from the spread bands of grouped.c: lanes are output channels, and each tap of each
  * input i is a sum along an output row, added to those of a slice. Slices, by sizes alone, are summed in order. */
 #include "conv/conv.h"
+#include "matmul/transpose.h"
 
-#define SLICES 16
+#define FEW_CHUNKS 32         /* a slice of 16 output channels each, at least so many where there are rows for them */
 #define PARTIAL_BYTES 8388608 /* of all slices together */
 #define BAND 40960            /* floats of a spread band */
 
@@ -88,45 +89,55 @@ static void gradient_slice(void *context, int64_t chunk) {
     }
 }
 
-/* Chunk: an output channel. */
+/* Chunk: a vector of output channels. Per output channel the gradient is a row of (input, tap). */
 typedef struct {
     const gradient *z;
     float *grad_weight;
 } finishing;
 
-static void finish(void *context, int64_t k) {
+static void finish(void *context, int64_t vector) {
     const finishing *f = context;
     const gradient *z = f->z;
     int64_t taps_y = z->axes[0].taps, taps_x = z->axes[1].taps, slice = z->vectors * z->size;
-    const float *from = z->partial + k / VEC_LANES * z->size + k % VEC_LANES;
-    float *to = f->grad_weight + k * z->in * taps_y * taps_x;
+    int64_t row = z->in * taps_y * taps_x, lanes = least(VEC_LANES, z->out_channels - vector * VEC_LANES);
+    const float *from = z->partial + vector * z->size;
+    float *sums = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->size);
+    float *to = f->grad_weight + vector * VEC_LANES * row;
     for (int64_t ty = 0; ty < taps_y; ty++)
         for (int64_t i = 0; i < z->in; i++)
             for (int64_t tx = 0; tx < taps_x; tx++, from += VEC_LANES) {
-                float sum = from[0];
-                for (int64_t part = 1; part < z->slices; part++) sum += from[part * slice];
-                to[(i * taps_y + ty) * taps_x + tx] = sum;
+                vec_f32 sum = vec_loadu(from);
+                for (int64_t part = 1; part < z->slices; part++) sum = vec_add(sum, vec_loadu(from + part * slice));
+                vec_storeu(sums + ((i * taps_y + ty) * taps_x + tx) * VEC_LANES, sum);
             }
+    for (int64_t r = 0; r < row; r += TRANSPOSE_BLOCK) {
+        float turned[VEC_LANES * TRANSPOSE_BLOCK];
+        int64_t count = least(TRANSPOSE_BLOCK, row - r);
+        transpose_part(sums + r * VEC_LANES, VEC_LANES, count, VEC_LANES, turned, TRANSPOSE_BLOCK);
+        for (int64_t lane = 0; lane < lanes; lane++)
+            memcpy(to + lane * row + r, turned + lane * TRANSPOSE_BLOCK, sizeof *to * count);
+    }
 }
 
 void KG_NAME(conv_grouped_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight) {
     int64_t in = s->C / s->groups, bytes = 4 * s->kh * s->kw * in * s->K;
-    gradient z = {.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
-                  .x = x,
-                  .grad_out = grad_out,
-                  .images = s->N,
-                  .in = in,
-                  .outs = s->K / s->groups,
-                  .channels = s->C,
-                  .out_channels = s->K,
-                  .vectors = ceil_div(s->K, VEC_LANES),
-                  .slices = most(1, least(SLICES, least(s->N * s->OH, PARTIAL_BYTES / bytes))),
-                  .size = s->kh * s->kw * in * VEC_LANES};
+    gradient z = {
+        .axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
+        .x = x,
+        .grad_out = grad_out,
+        .images = s->N,
+        .in = in,
+        .outs = s->K / s->groups,
+        .channels = s->C,
+        .out_channels = s->K,
+        .vectors = ceil_div(s->K, VEC_LANES),
+        .slices = most(1, least(least(s->N * s->OH, PARTIAL_BYTES / bytes), ceil_div(FEW_CHUNKS, ceil_div(s->K, 16)))),
+        .size = s->kh * s->kw * in * VEC_LANES};
     const conv_axis *v = z.axes, *h = z.axes + 1;
     z.width = (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1;
     z.rows = least(s->OH, most((BAND / (z.width * in * VEC_LANES) - (v->taps - 1) * v->gap) / v->step, 4));
     z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z.slices * z.vectors * z.size);
     double us = 2.0 * s->N * s->OH * s->OW * s->K * in * s->kh * s->kw / CONV_GFLOPS_US;
     kg_parallel(gradient_slice, &z, z.slices * z.vectors, us);
-    kg_parallel(finish, &(finishing){&z, grad_weight}, s->K, 1e-3 * z.slices * s->K * in * s->kh * s->kw);
+    kg_parallel(finish, &(finishing){&z, grad_weight}, z.vectors, 2e-4 * z.slices * z.vectors * z.size);
 }

@@ -10,6 +10,13 @@ typedef void tile(const float *a, const conv_operand *A, const float *b, int64_t
 /* The compiler no longer knows the value: what is worked out from it is not worked out before, to lie on the stack. */
 #define HIDE(x) __asm__("" : "+r"(x))
 
+static inline void fetch(conv_ahead *two) {
+    for (conv_ahead *z = two; z < two + 2; z++) {
+        const float *stop = z->end - z->at < z->step ? z->end : z->at + z->step;
+        for (; z->at < stop; z->at += 16) __builtin_prefetch(z->at, 0, 2);
+    }
+}
+
 /* c[i][j] = sum_p a[i, p] b[p][j]: ROWS rows, VECS vectors. The scalar times vector form broadcasts from memory. */
 #define TILE(ROWS, VECS)                                                                                             \
     static void tile_##ROWS##x##VECS(const float *a, const conv_operand *A, const float *b, int64_t b_row, float *c, \
@@ -25,6 +32,7 @@ typedef void tile(const float *a, const conv_operand *A, const float *b, int64_t
         for (int j = 0; j < VECS; j++) acc[i][j] = vec_zero();                                                       \
         for (const conv_segment *s = A->list, *end = s + A->segments; s < end; s++) {                                \
             const float *x = a + s->a, *y = b + s->b;                                                                \
+            if (A->ahead) fetch(A->ahead);                                                                           \
             for (int64_t p = s->k; p > 0; p--, x += a_col, y += b_row) {                                             \
                 const float *row = x;                                                                                \
                 vec_f32 bv[VECS];                                                                                    \

@@ -138,6 +138,16 @@ CASES = [
         bench=[((16, 64, 56, 56), (256, 64, 1, 1), True), ((16, 256, 56, 56), (64, 256, 1, 1), True)],
     ),
     _case(
+        "conv2d_1x1_blocks",  # more pixels than a block, image rows of strided ones, rows that meet in the cache, parts
+        shapes=[
+            ((2, 20, 25, 24), (70, 20, 1, 1), True),
+            ((1, 512, 3, 40), (40, 512, 1, 1), True),
+            ((3, 400, 2, 31), (33, 400, 1, 1), False),
+        ],
+        kwargs=[{}, {"stride": 2}, {"stride": (1, 3)}, {"stride": (2, 1)}],
+        tolerance=2,
+    ),
+    _case(
         "conv2d_same",
         shapes=[((2, 4, 6, 7), (6, 4, 1, 3), True), ((4, 6, 7), (6, 4, 3, 5), False)],
         kwargs=[{"padding": "same"}, {"padding": "same", "dilation": 2}],
@@ -204,6 +214,15 @@ CASES = [
             _wrong(ops.conv_transpose2d, (1, 4, 5, 5), (4, 3, 3, 3), "output padding must be", output_padding=1),
             _wrong(ops.conv_transpose2d, (1, 4, 1, 1), (4, 3, 1, 1), "Output size is too small", padding=1),
         ],
+    ),
+    _case(
+        "conv_transpose2d_1x1",  # the bias where no pixel reaches
+        op="conv_transpose2d",
+        make=_make_transposed,
+        shapes=[((2, 18, 3, 12), (18, 35, 1, 1), 35), ((1, 6, 4, 11), (6, 5, 1, 1), None)],
+        kwargs=[{}, {"stride": 2}, {"stride": (3, 2), "output_padding": (2, 1)}, {"dilation": 3, "output_padding": 2}],
+        kernels=("conv_transpose2d_forward",),
+        tolerance=2,
     ),
     _case(
         "conv_transpose1d",
