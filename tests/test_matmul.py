@@ -41,6 +41,7 @@ def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
     ("m", "k", "n"),
     [
         (40, 450, 310),
+        (600, 800, 700),
         (5, 450, 310),
         (150, 900, 5),
         (1100, 90, 1),
@@ -80,6 +81,8 @@ def test_bits_do_not_depend_on_alignment(level, m):
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_bits_do_not_depend_on_threads(threads):
     products = [(300, 500, 400), (9, 900, 700), (3000, 300, 1), (3000, 300, 4), (4, 3000, 300), (700, 2, 500)]
+    # operands packed by each chunk, once for all, rows a memory page apart, several passes over k
+    products += [(128, 512, 510), (2000, 200, 96), (520, 1024, 1100), (1100, 2500, 1024)]
     pairs = [(normal(m, k), normal(k, n)) for m, k, n in products]
     pairs += [(a.t().contiguous().t(), b.t().contiguous().t()) for a, b in pairs]
     before = kg.get_num_threads()

@@ -46,19 +46,20 @@ static void pack_panels(const gemm_args *g, int64_t j0, int64_t j1, int64_t p0, 
         }
 }
 
-/* `rows` rows of A whose p has unit stride: out[rows][PACKED_ROW]. */
-static void pack_rows(const real *a, int64_t a_row, int64_t rows, int64_t kc, real *out) {
-    for (int64_t i = 0; i < rows; i++) memcpy(out + i * PACKED_ROW, a + i * a_row, (size_t)kc * sizeof *a);
+/* `rows` rows of A whose p has unit stride, to rows `apart`. */
+static void pack_rows(const real *a, int64_t a_row, int64_t rows, int64_t kc, real *out, int64_t apart) {
+    for (int64_t i = 0; i < rows; i++) memcpy(out + i * apart, a + i * a_row, (size_t)kc * sizeof *a);
 }
 
-/* Strips of other rows of A, strip i from first[i] to first[i + 1]: out[i][kc][STRIP], whole vectors. All of them
- * together, for a long run in each column of A: columns are often a memory page apart. */
-static void pack_strips(const gemm_args *g, const int64_t *first, int64_t count, int64_t p0, int64_t kc, real *out) {
+/* Strips of other rows of A, strip i from first[i] to first[i + 1]: out[i][kc][STRIP], whole vectors, strips `apart`.
+ * All of them together, for a long run in each column of A: columns are often a memory page apart. */
+static void pack_strips(const gemm_args *g, const int64_t *first, int64_t count, int64_t p0, int64_t kc, real *out,
+                        int64_t apart) {
     const real *a = (const real *)g->a + p0 * g->a_col;
     for (int64_t p = 0; p < kc; p++, a += g->a_col, out += STRIP)
         for (int64_t i = 0; i < count; i++) {
             const real *from = a + first[i] * g->a_row;
-            real *to = out + i * STRIP_APART(kc);
+            real *to = out + i * apart;
             __builtin_prefetch(from + 4 * g->a_col);
             if (g->a_row == 1 && g->m - first[i] >= STRIP) { /* a read may go beyond the strip */
                 UNROLL

@@ -109,7 +109,7 @@ static gemm_args mirrored(const gemm_args *g) {
 static void multiply_few_columns(const gemm_args *g) {
     gemm_args other = mirrored(g);
     const struct epilogue e = epilogue_of(g, 1, 1);
-    real *out = kg_scratch(KG_SCRATCH_GEMM_SHARED, (size_t)(g->m * g->n) * sizeof *out);
+    real *out = kg_scratch(KG_SCRATCH_OTHER, (size_t)(g->m * g->n) * sizeof *out);
     other.c = out, other.c_row = g->m, other.bias = NULL, other.activation = 0, other.alpha = 1;
     product(other);
     for (int64_t first = 0; first < g->m; first += PANEL) {

@@ -1,0 +1,200 @@
+/* The general product: blocks of k, chunks of rows and columns of C, in tiles. Part of the gemm template.
+ *
+ * A chunk takes all blocks of k in turn, so that its part of C stays at hand and threads meet once, at the end. What
+ * has to be packed is packed by the chunk that needs it, into its own L2; but what many chunks would pack again is
+ * packed once for all, in a region before. */
+
+#define SHARED_BYTES (12 << 20) /* packed for all at a time, or one block of k, if that is more */
+#define SHARED_FROM 65536       /* elements packed in vain: fewer cost less than one more region */
+#define CHUNK_STRIPS 6          /* at least, in a chunk of a large product: a group of panels is fetched for each */
+
+enum where { IN_PLACE, BY_CHUNK, FOR_ALL };
+
+struct blocks {
+    const gemm_args *g;
+    int64_t kc, count, first, last; /* blocks of k: rows of B in each; those of this pass */
+    int64_t strips, panels;         /* strips: sets of at most MAX_ROWS rows */
+    int64_t row_chunks, column_chunks;
+    enum where a, b;
+    real *shared_a, *shared_b; /* of the rows of B in this pass: strips or rows of A `apart_a`, panels `apart_b` */
+    int64_t apart_a, apart_b;
+};
+
+static inline int64_t block_begin(const struct blocks *t, int64_t block) { return block * t->kc; }
+static inline int64_t block_end(const struct blocks *t, int64_t block) { return at_most((block + 1) * t->kc, t->g->k); }
+static inline int64_t strip_begin(const struct blocks *t, int64_t strip) { return part(t->g->m, t->strips, strip); }
+
+/* Strips first .. first+count-1 (at most STRIPS) of A where it is stored by columns. */
+static void pack_some_strips(const struct blocks *t, int64_t first, int64_t count, int64_t p0, int64_t kc, real *out,
+                             int64_t apart) {
+    int64_t starts[STRIPS + 1];
+    for (int64_t j = 0; j <= count; j++) starts[j] = strip_begin(t, first + j);
+    pack_strips(t->g, starts, count, p0, kc, out, apart);
+}
+
+/* ---- What all chunks read: STRIPS strips of A or CHUNK_PANELS panels of B, one block of k of them ---- */
+
+static void pack_chunk(void *context, int64_t chunk) {
+    const struct blocks *t = context;
+    const gemm_args *g = t->g;
+    const int64_t block = t->first + chunk % (t->last - t->first);
+    const int64_t p0 = block_begin(t, block), kc = block_end(t, block) - p0, at = p0 - block_begin(t, t->first);
+    const int64_t b_parts = t->b == FOR_ALL ? ceil_div(t->panels, CHUNK_PANELS) : 0;
+    int64_t i = chunk / (t->last - t->first);
+    if (i < b_parts) {
+        const int64_t panel = i * CHUNK_PANELS;
+        pack_panels(g, panel, at_most(panel + CHUNK_PANELS, t->panels), p0, kc,
+                    t->shared_b + panel * t->apart_b + at * PANEL, t->apart_b);
+        return;
+    }
+    const int64_t strip = (i - b_parts) * STRIPS, count = at_most(t->strips - strip, STRIPS);
+    if (g->a_col == 1) {
+        const int64_t row = strip_begin(t, strip);
+        pack_rows((const real *)g->a + row * g->a_row + p0, g->a_row, strip_begin(t, strip + count) - row, kc,
+                  t->shared_a + row * t->apart_a + at, t->apart_a);
+    } else
+        pack_some_strips(t, strip, count, p0, kc, t->shared_a + strip * t->apart_a + at * STRIP, t->apart_a);
+}
+
+/* ---- The product ---- */
+
+static void multiply_block(const struct blocks *t, int64_t block, int64_t strip0, int64_t strip1, int64_t panel0,
+                           int64_t panel1, real *own_a, real *own_b) {
+    const gemm_args *g = t->g;
+    const struct epilogue e = epilogue_of(g, block == 0, block == t->count - 1);
+    const int64_t p0 = block_begin(t, block), kc = block_end(t, block) - p0, at = p0 - block_begin(t, t->first);
+    const int64_t end = at_most(panel1 * PANEL, g->n);
+    const real *b = (const real *)g->b + p0 * g->b_row + panel0 * PANEL;
+    int64_t ldb = g->b_row, apart = PANEL;
+    if (g->packed_b)
+        b = (const real *)g->packed_b + panel0 * PANEL * g->k + p0 * PANEL, ldb = PANEL, apart = PANEL * g->k;
+    else if (t->b == FOR_ALL)
+        b = t->shared_b + panel0 * t->apart_b + at * PANEL, ldb = PANEL, apart = t->apart_b;
+    else if (t->b == BY_CHUNK) {
+        b = own_b, ldb = PANEL, apart = PANEL * kc;
+        pack_panels(g, panel0, panel1, p0, kc, own_b, apart);
+    }
+    for (int64_t s = strip0; s < strip1; s++) {
+        const int64_t first = strip_begin(t, s), rows = strip_begin(t, s + 1) - first;
+        /* While a tile is multiplied it fetches two runs of the next strip into L1: `soon`, `soon_row` apart. */
+        const real *a = (const real *)g->a + first * g->a_row + p0 * g->a_col, *soon = a;
+        int64_t a_row = g->a_row, a_col = g->a_col, soon_row = 0;
+        if (t->a == FOR_ALL && g->a_col == 1) {
+            a = soon = t->shared_a + first * t->apart_a + at, a_row = t->apart_a;
+            if (s + 1 < strip1) soon = a + rows * a_row, soon_row = a_row;
+        } else if (t->a == FOR_ALL) {
+            a = soon = t->shared_a + s * t->apart_a + at * STRIP, a_row = 1, a_col = STRIP;
+            if (s + 1 < strip1) soon = a + t->apart_a, soon_row = kc;
+        } else if (t->a == BY_CHUNK && g->a_col == 1) {
+            if (s + 1 < strip1) soon = a + rows * a_row, soon_row = a_row;
+            pack_rows(a, a_row, rows, kc, own_a, PACKED_ROW);
+            a = own_a, a_row = PACKED_ROW;
+        } else if (t->a == BY_CHUNK) {
+            const int64_t i = (s - strip0) % STRIPS;
+            if (i == 0) pack_some_strips(t, s, at_most(strip1 - s, STRIPS), p0, kc, own_a, STRIP_APART(kc));
+            a = own_a + i * STRIP_APART(kc), a_row = 1, a_col = STRIP;
+        } else if (a_col == 1 && s + 1 < strip1)
+            soon = a + rows * a_row, soon_row = a_row;
+        multiply_strip(&e, rows, kc, a, a_row, a_col, b, ldb, apart, (real *)g->c + first * g->c_row, g->c_row,
+                       panel0 * PANEL, end, soon, soon_row);
+    }
+}
+
+static void multiply_chunk(void *context, int64_t chunk) {
+    const struct blocks *t = context;
+    const int64_t row_chunk = chunk % t->row_chunks, column_chunk = chunk / t->row_chunks;
+    const int64_t panel0 = part(t->panels, t->column_chunks, column_chunk);
+    const int64_t panel1 = part(t->panels, t->column_chunks, column_chunk + 1);
+    const int64_t strip0 = part(t->strips, t->row_chunks, row_chunk);
+    const int64_t strip1 = part(t->strips, t->row_chunks, row_chunk + 1);
+    real *own_a = NULL, *own_b = NULL;
+    if (t->a == BY_CHUNK || t->b == BY_CHUNK) {
+        int64_t a_size = 0, b_size = t->b == BY_CHUNK ? (panel1 - panel0) * PANEL * t->kc : 0;
+        if (t->a == BY_CHUNK) a_size = t->g->a_col == 1 ? MAX_ROWS * PACKED_ROW : STRIPS * STRIP_APART(t->kc);
+        own_a = kg_scratch(KG_SCRATCH_GEMM, (size_t)(a_size + b_size) * sizeof(real));
+        own_b = own_a + a_size;
+    }
+    for (int64_t block = t->first; block < t->last; block++)
+        multiply_block(t, block, strip0, strip1, panel0, panel1, own_a, own_b);
+}
+
+/* ---- The plan ---- */
+
+static inline int collides(int64_t stride, int64_t bytes) { return stride * (int64_t)sizeof(real) % bytes == 0; }
+
+/* A row-major B of so many elements is read in place: two threads lose more by fetching what the other has packed.
+ * Where its rows begin anywhere in a cache line, each panel takes one line more. */
+static inline int64_t read_in_place(const gemm_args *g) {
+    if (g->b_row % 16) return kg_threads() > 1 ? 1 << 19 : 1 << 17;
+    return g->m <= 512 ? 1 << 22 : 1 << 20;
+}
+
+/* Many chunks for each thread, so that one which starts late or is slowed down takes fewer; how they are cut changes no
+ * bit. Columns are cut where A fits the cache, or else rows, if all of a block of B does; large products are cut into
+ * both, by groups of panels which stay in L2 for some strips. Who packs for itself cuts one way, and less. */
+static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
+    const gemm_args *g = t->g;
+    const int64_t groups = ceil_div(t->panels, CHUNK_PANELS), threads = kg_threads();
+    const int a_fits = g->m * t->kc <= 65536, b_fits = g->n * t->kc <= 131072;
+    const int64_t wanted = threads == 1 ? 1 : at_most((int64_t)(work / CHUNK_WORK) + 1, 12 * threads);
+    const int64_t few = at_most(wanted, 4 * threads);
+    t->column_chunks = groups, t->row_chunks = 1;
+    if (wanted == 1) return;
+    if (b_fits && (!a_fits || (pack_a && !pack_b))) {
+        t->row_chunks = at_most(wanted, t->strips);
+        if (groups < few) t->column_chunks = at_most(ceil_div(few, t->row_chunks), t->panels);
+    } else if (a_fits) {
+        if (groups < few) t->column_chunks = at_most(few, t->panels);
+        t->row_chunks = at_most(ceil_div(pack_b ? few : wanted, t->column_chunks), t->strips);
+    } else {
+        t->row_chunks = at_most(ceil_div(wanted, groups), ceil_div(t->strips, CHUNK_STRIPS));
+        if (t->row_chunks * groups < few) t->column_chunks = at_most(few, t->panels);
+    }
+}
+
+static void multiply(const gemm_args *g) {
+    struct blocks t = {.g = g, .strips = ceil_div(g->m, MAX_ROWS), .panels = ceil_div(g->n, PANEL)};
+    const double work = (double)g->m * (double)g->n * (double)g->k;
+    const int pack_a = g->n > 2 * PANEL && (g->a_col != 1 ? g->m * g->k > 32768 : g->m > 4 && collides(g->a_row, 4096));
+    const int pack_b =
+        !g->packed_b &&
+        (g->b_col != 1 || (g->m > 3 && (g->k * g->n > read_in_place(g) || (g->k > 64 && collides(g->b_row, 4096)))));
+    if (!pack_b && !g->packed_b && work <= CHUNK_WORK && g->k <= KC) {
+        multiply_small(g);
+        return;
+    }
+    t.kc = block_rows(g->k), t.count = g->k > KC ? ceil_div(g->k, t.kc) : 1;
+    cut(&t, pack_a, pack_b, work);
+    t.a = pack_a ? BY_CHUNK : IN_PLACE, t.b = pack_b ? BY_CHUNK : IN_PLACE;
+    int64_t vain = pack_a ? (t.column_chunks - 1) * g->m * g->k : 0;
+    if (pack_b) vain += (t.row_chunks - 1) * g->n * g->k;
+    if (vain > SHARED_FROM) {
+        if (pack_a && t.column_chunks > 1) t.a = FOR_ALL;
+        if (pack_b && t.row_chunks > 1) t.b = FOR_ALL;
+    }
+    const int64_t rows = t.a == FOR_ALL ? ceil_div(g->m, 16) * 16 + STRIP * t.strips : 0;
+    const int64_t columns = t.b == FOR_ALL ? t.panels * PANEL : 0;
+    int64_t together = t.count;
+    if (rows + columns)
+        together = at_most(t.count, SHARED_BYTES / ((rows + columns) * t.kc * (int64_t)sizeof(real)) + 1);
+
+    const double read_us = (double)g->n * (double)g->k * sizeof(real) / 40e3;
+    double us = work / (RATE * 1e3);
+    if (us < read_us) us = read_us;
+    for (; t.first < t.count; t.first = t.last) {
+        t.last = at_most(t.first + together, t.count);
+        const int64_t k = block_end(&t, t.last - 1) - block_begin(&t, t.first);
+        if (rows + columns) {
+            t.apart_b = PANEL * k;
+            t.apart_a = g->a_col == 1 ? ceil_div(k, 16) * 16 + 16 : STRIP_APART(k);
+            if (g->a_col == 1 && collides(t.apart_a, 2048)) t.apart_a += 16;
+            const int64_t a_size = t.a == FOR_ALL ? (g->a_col == 1 ? g->m : t.strips) * t.apart_a : 0;
+            t.shared_b = kg_scratch(KG_SCRATCH_GEMM_SHARED, (size_t)(a_size + columns * k) * sizeof(real));
+            t.shared_a = t.shared_b + columns * k;
+            const int64_t parts = (t.b == FOR_ALL ? ceil_div(t.panels, CHUNK_PANELS) : 0) +
+                                  (t.a == FOR_ALL ? ceil_div(t.strips, STRIPS) : 0);
+            kg_parallel(pack_chunk, &t, parts * (t.last - t.first), (double)(a_size + columns * k) * 3e-4);
+        }
+        kg_parallel(multiply_chunk, &t, t.row_chunks * t.column_chunks, us * (double)k / (double)g->k);
+    }
+}
