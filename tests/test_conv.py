@@ -18,6 +18,7 @@ SHAPES = [
     ((5, 32, 9, 9), (3, 32, 5, 5), {"padding": 2}),
     ((5, 24, 9, 9), (24, 1, 3, 3), {"padding": 1, "groups": 24}),
     ((5, 16, 9, 9), (32, 4, 3, 3), {"padding": 1, "groups": 4}),
+    ((5, 48, 9, 9), (32, 24, 3, 3), {"padding": 1, "groups": 2}),
 ]
 
 
@@ -42,27 +43,34 @@ def test_a_sample_has_the_same_bits_alone_and_in_a_batch(x_shape, weight_shape, 
         assert np.array_equal(alone[0], batch[i])
 
 
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("level", core.available_levels())
-def test_kept_weights_change_no_bit_and_go_with_the_weight(level):
+def test_kept_weights_change_no_bit_and_go_with_the_weight(level, groups):
     """Winograd's weights are transformed once where no gradient is wanted, until the weight changes."""
-    x, other, weight = random_tensors((2, 24, 9, 10), (3, 24, 4, 4), (40, 24, 3, 3))
+    x, other, weight = random_tensors((2, 24 * groups, 9, 10), (3, 24 * groups, 4, 4), (40, 24, 3, 3))
     ran = []
     before = core.set_observer(lambda kernel, arrays, backend: ran.append(kernel.name))
     try:
         with core.use_backend(f"auto:{level}"):
-            outputs = [ops.conv2d(x, weight, padding=1).numpy() for _ in range(3)]
+            outputs = [ops.conv2d(x, weight, padding=1, groups=groups).numpy() for _ in range(3)]
             assert ran.count("conv2d_keep_weight") >= 2  # asked in the second and third call, made in the second
             assert np.array_equal(outputs[0], outputs[1])
             assert np.array_equal(outputs[0], outputs[2])
-            small = ops.conv2d(other, weight, padding=1).numpy()
-            assert np.array_equal(small, ops.conv2d(other, weight.clone(), padding=1).numpy())
+            small = ops.conv2d(other, weight, padding=1, groups=groups).numpy()
+            assert np.array_equal(small, ops.conv2d(other, weight.clone(), padding=1, groups=groups).numpy())
             weight.mul_(-2)
-            np.testing.assert_allclose(ops.conv2d(x, weight, padding=1).numpy(), -2 * outputs[0], rtol=1e-6)
-            np.testing.assert_allclose(ops.conv2d(x, weight, padding=1).numpy(), -2 * outputs[0], rtol=1e-6)
+            np.testing.assert_allclose(
+                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
+            )
+            np.testing.assert_allclose(
+                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
+            )
             weight.numpy()[...] *= -1  # from here on no version tells of changes: nothing is kept
-            np.testing.assert_allclose(ops.conv2d(x, weight, padding=1).numpy(), 2 * outputs[0], rtol=1e-6)
+            np.testing.assert_allclose(
+                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), 2 * outputs[0], rtol=1e-6
+            )
         assert len(core.available_levels()) == 1 or np.allclose(
-            ops.conv2d(x, weight, padding=1).numpy(), 2 * outputs[0], rtol=1e-4, atol=1e-4
+            ops.conv2d(x, weight, padding=1, groups=groups).numpy(), 2 * outputs[0], rtol=1e-4, atol=1e-4
         )
     finally:
         core.set_observer(before)

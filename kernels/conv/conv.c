@@ -19,11 +19,12 @@ static conv_shape shape_of(const int64_t *z) {
                         .method = z[17]};
 }
 
-/* Winograd pays for 3x3, stride 1, 16 channels and more, unless its tiles of 4x4 results hang over the image too far.
- * This may depend on the shape of one image, not on their number: a sample has the same bits alone and in a batch. */
+/* Winograd pays for 3x3, stride 1, groups of 16 channels and more, unless its tiles of 4x4 results hang over the image
+ * too far. This may depend on the shape of one image, not on their number: a sample has the same bits alone and in a
+ * batch. */
 static int winograd_fits(const conv_shape *s, int64_t height, int64_t width) {
     return s->method != CONV_DIRECT && s->kh == 3 && s->kw == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
-           s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 && s->C >= 16 && s->K >= 16 &&
+           s->dilation[0] == 1 && s->dilation[1] == 1 && s->C >= 16 * s->groups && s->K >= 16 * s->groups &&
            height * width * 20 >= 16 * ceil_div(height, 4) * ceil_div(width, 4) * 7;
 }
 
@@ -69,7 +70,7 @@ static int winograd_data_pays(const conv_shape *s) {
 /* or their gradient, which is four times as large as that of the taps. */
 static int winograd_weight_pays(const conv_shape *s) {
     int64_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
-    return winograd_fits(s, s->OH, s->OW) && tiles >= (s->C * s->K > 100000 ? 32 : 8);
+    return winograd_fits(s, s->OH, s->OW) && tiles >= (s->C * s->K > 100000 * s->groups * s->groups ? 32 : 8);
 }
 
 /* out[n, y, x, k] = activation(bias[k] + sum over taps and c of x[n, y stride + tap_y dilation - padding, ..., c]

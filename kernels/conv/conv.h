@@ -127,7 +127,7 @@ void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const 
 void KG_NAME(conv_pointwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                   float *grad_x);
 
-/* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, groups 1, at least 16 channels in and out. */
+/* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, at least 16 channels in and out of a group. */
 void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
                                     const float *bias, float *out);
 int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s); /* floats of the transformed weights, which `keep` writes */

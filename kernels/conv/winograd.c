@@ -16,21 +16,21 @@ typedef struct {
     float *y, *v, *m;
     const float *u;
     float *own_u;
-    int64_t in, out, in_h, in_w, out_h, out_w, up, left;
+    int64_t groups, in, out, in_h, in_w, out_h, out_w, up, left; /* in, out: channels of a group */
     int64_t weight_out, weight_in, rotate, relu; /* strides of an output and an input channel in the weight */
-    int64_t block, ldv, ldm, v_point, m_point, u_point;
+    int64_t blocks, block, ldv, ldm, v_point, m_point, u_point;
 } winograd;
 
-/* A' M A of one tile, with bias and activation, to `rows` x `columns` pixels (4 x 4 inside the image) that are `row`
- * floats apart; touches those of the next. */
-static void transform_output(float *to, int64_t rows, int64_t columns, int64_t row, const float *next, int64_t channels,
-                             const float *m, int64_t point, const float *bias, int64_t relu) {
+/* A' M A of one tile, with bias and activation, to `rows` x `columns` pixels (4 x 4 inside the image), rows `row` and
+ * pixels `stride` floats apart; touches those of the next. */
+static void transform_output(float *to, int64_t rows, int64_t columns, int64_t row, int64_t stride, const float *next,
+                             int64_t channels, const float *m, int64_t point, const float *bias, int64_t relu) {
     static const float scale[4] = {1, P, P * P, P * P * P};
     EACH_VECTOR(c, channels) {
         vec_f32 t[24], r[4], b = bias ? vec_loadu(bias + c) : vec_zero();
         UNROLL
         for (int i = 0; i < 4; i++) UNROLL
-        for (int j = 0; j < 4; j++) __builtin_prefetch(next + i * row + j * channels + c, 1);
+        for (int j = 0; j < 4; j++) __builtin_prefetch(next + i * row + j * stride + c, 1);
         UNROLL
         for (int j = 0; j < 6; j++) {
             const float *q = m + j * point + c;
@@ -44,7 +44,7 @@ static void transform_output(float *to, int64_t rows, int64_t columns, int64_t r
             UNROLL
             for (int j = 0; j < 4; j++) {
                 vec_f32 y = vec_fma(vec_set(scale[i] * scale[j]), r[j], b);
-                if (j < columns) vec_storeu(to + i * row + j * channels + c, relu ? vec_max(vec_zero(), y) : y);
+                if (j < columns) vec_storeu(to + i * row + j * stride + c, relu ? vec_max(vec_zero(), y) : y);
             }
         }
     }
@@ -105,40 +105,51 @@ static void transform_panel(const winograd *z, int64_t panel, int64_t first, int
         }
 }
 
-/* U[36][out / PANEL][in][PANEL], zeros beyond `out`. Chunk: one panel and 16 input channels. */
+/* What a group sees of it all. */
+static winograd group_of(const winograd *all, int64_t group) {
+    winograd z = *all;
+    z.x += group * z.in, z.y += group * z.out, z.weight += group * z.in * z.out * 9;
+    z.u += group * 36 * z.u_point, z.own_u += group * 36 * z.u_point;
+    if (z.bias) z.bias += group * z.out;
+    return z;
+}
+
+/* U[36][out / PANEL][in][PANEL], zeros beyond `out`. Chunk: a group, one panel and 16 input channels. */
 static void transform_weights(void *context, int64_t chunk) {
-    const winograd *z = context;
-    int64_t parts = ceil_div(z->in, 16), panel = chunk / parts, first = chunk % parts * 16;
+    const winograd *all = context;
+    int64_t parts = ceil_div(all->in, 16), panels = ceil_div(all->out, PANEL), panel = chunk / parts % panels;
+    int64_t first = chunk % parts * 16;
+    const winograd own = group_of(all, chunk / parts / panels), *z = &own;
     transform_panel(z, panel, first, least(first + 16, z->in), z->own_u + (panel * z->in + first) * PANEL, z->u_point);
 }
 
 /* Tiles first .. first+count-1 from x to v, from m to y. */
 static void transform_tiles(const winograd *z, int64_t first, int64_t count, float *v) {
     tile_place place = place_of(&z->tiles, first);
-    tile_pixels p = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero), next;
+    tile_pixels p = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in * z->groups, z->x, z->zero), next;
     for (int64_t t = 0; t < count; t++, p = next) {
         if (t + 1 < count) next_place(&z->tiles, &place);
-        next = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in, z->x, z->zero);
-        winograd_transform_input(&p, &next, z->in, v + t * z->ldv, z->v_point);
+        next = pixels_at(place, 6, z->up, z->left, z->in_h, z->in_w, z->in * z->groups, z->x, z->zero);
+        winograd_transform_input(&p, &next, z->in * z->groups, z->in, v + t * z->ldv, z->v_point);
     }
 }
 static void finish_tiles(const winograd *z, int64_t first, int64_t count, const float *m) {
-    int64_t row = z->out_w * z->out;
+    int64_t stride = z->out * z->groups, row = z->out_w * stride;
     tile_place place = place_of(&z->tiles, first);
     for (int64_t t = 0; t < count; t++) {
         int64_t y = place.y * 4, x = place.x * 4;
-        float *to = z->y + ((place.n * z->out_h + y) * z->out_w + x) * z->out;
+        float *to = z->y + ((place.n * z->out_h + y) * z->out_w + x) * stride;
         if (t + 1 < count) next_place(&z->tiles, &place);
-        const float *soon = z->y + ((place.n * z->out_h + place.y * 4) * z->out_w + place.x * 4) * z->out;
-        transform_output(to, least(4, z->out_h - y), least(4, z->out_w - x), row, soon, z->out, m + t * z->ldm,
+        const float *soon = z->y + ((place.n * z->out_h + place.y * 4) * z->out_w + place.x * 4) * stride;
+        transform_output(to, least(4, z->out_h - y), least(4, z->out_w - x), row, stride, soon, z->out, m + t * z->ldm,
                          z->m_point, z->bias, z->relu);
     }
 }
 
-/* Chunk: a block of tiles. */
+/* Chunk: a group, a block of tiles. */
 static void convolve_block(void *context, int64_t chunk) {
-    const winograd *z = context;
-    int64_t first = chunk * z->block, count = least(z->block, z->tiles.tiles - first);
+    const winograd *all = context, own = group_of(all, chunk / all->blocks), *z = &own;
+    int64_t first = chunk % z->blocks * z->block, count = least(z->block, z->tiles.tiles - first);
     float *v = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * 36 * (z->v_point + z->m_point)), *m = v + 36 * z->v_point;
     const conv_epilogue plain = {0};
     transform_tiles(z, first, count, v);
@@ -208,46 +219,50 @@ static void convolve_few(winograd *z) {
 static int64_t block_tiles(const winograd *z) {
     int64_t tile = 36 * 4 * (z->in + z->out), left = L2_BYTES - 36 * 4 * z->in * z->out;
     int64_t limit = left > 14 * tile ? least(112, left / tile / 14 * 14) : 28;
-    int64_t blocks = most(ceil_div(z->tiles.tiles, limit), least(8, ceil_div(z->tiles.tiles, 14)));
+    int64_t blocks = most(ceil_div(z->tiles.tiles, limit), least(ceil_div(8, z->groups), ceil_div(z->tiles.tiles, 14)));
     return ceil_div(z->tiles.tiles, blocks + (blocks & 1));
 }
 
 static int64_t point_floats(int64_t in, int64_t out) { return odd_lines(ceil_div(out, PANEL) * PANEL * in); }
 
 static void make_u(winograd *z) {
-    double channels = (double)z->in * z->out;
-    kg_parallel(transform_weights, z, ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
+    double channels = (double)z->groups * z->in * z->out;
+    kg_parallel(transform_weights, z, z->groups * ceil_div(z->out, PANEL) * ceil_div(z->in, 16), 5e-3 * channels);
 }
 
 static void convolve(winograd *z) {
     z->tiles = tiles_of(z->tiles.images, z->out_h, z->out_w);
     if (z->tiles.tiles == 0) return;
     z->u_point = point_floats(z->in, z->out);
-    if (z->tiles.tiles <= FEW_TILES && z->in * z->out >= FEW_CHANNELS) {
+    if (z->groups == 1 && z->tiles.tiles <= FEW_TILES && z->in * z->out >= FEW_CHANNELS) {
         convolve_few(z);
         return;
     }
     z->block = block_tiles(z);
     z->ldv = odd_lines(z->in), z->ldm = odd_lines(z->out);
     z->v_point = odd_lines(z->block * z->ldv), z->m_point = odd_lines(z->block * z->ldm);
-    int64_t floats = z->kept ? 0 : 36 * z->u_point;
-    z->own_u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (floats + 6 * z->in));
-    z->zero = memset(z->own_u + floats, 0, sizeof(float) * 6 * z->in);
+    int64_t floats = z->kept ? 0 : z->groups * 36 * z->u_point, zeros = 6 * z->in * z->groups;
+    z->own_u = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (floats + zeros));
+    z->zero = memset(z->own_u + floats, 0, sizeof(float) * zeros);
     if (!z->kept) make_u(z);
     z->u = z->kept ? z->kept : z->own_u;
-    double flops = 72. * z->in * z->out * z->tiles.tiles;
-    kg_parallel(convolve_block, z, ceil_div(z->tiles.tiles, z->block), flops / CONV_GFLOPS_US);
+    double flops = 72. * z->groups * z->in * z->out * z->tiles.tiles;
+    z->blocks = ceil_div(z->tiles.tiles, z->block);
+    kg_parallel(convolve_block, z, z->groups * z->blocks, flops / CONV_GFLOPS_US);
 }
 
-int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s) { return 36 * point_floats(s->C, s->K); }
+int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s) {
+    return s->groups * 36 * point_floats(s->C / s->groups, s->K / s->groups);
+}
 
 void KG_NAME(conv_winograd_keep)(const conv_shape *s, const float *weight, float *kept) {
     make_u(&(winograd){.weight = weight,
                        .own_u = kept,
-                       .in = s->C,
-                       .out = s->K,
-                       .u_point = point_floats(s->C, s->K),
-                       .weight_out = s->C * 9,
+                       .groups = s->groups,
+                       .in = s->C / s->groups,
+                       .out = s->K / s->groups,
+                       .u_point = point_floats(s->C / s->groups, s->K / s->groups),
+                       .weight_out = s->C / s->groups * 9,
                        .weight_in = 9});
 }
 
@@ -259,15 +274,16 @@ void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const f
                          .kept = kept,
                          .bias = bias,
                          .y = out,
-                         .in = s->C,
-                         .out = s->K,
+                         .groups = s->groups,
+                         .in = s->C / s->groups,
+                         .out = s->K / s->groups,
                          .in_h = s->H,
                          .in_w = s->W,
                          .out_h = s->OH,
                          .out_w = s->OW,
                          .up = s->padding[0],
                          .left = s->padding[1],
-                         .weight_out = s->C * 9,
+                         .weight_out = s->C / s->groups * 9,
                          .weight_in = 9,
                          .relu = s->activation == CONV_RELU});
 }
@@ -279,8 +295,9 @@ void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, con
                          .weight = weight,
                          .bias = bias,
                          .y = grad_x,
-                         .in = s->K,
-                         .out = s->C,
+                         .groups = s->groups,
+                         .in = s->K / s->groups,
+                         .out = s->C / s->groups,
                          .in_h = s->OH,
                          .in_w = s->OW,
                          .out_h = s->H,
@@ -288,6 +305,6 @@ void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, con
                          .up = 2 - s->padding[0],
                          .left = 2 - s->padding[1],
                          .weight_out = 9,
-                         .weight_in = s->C * 9,
+                         .weight_in = s->C / s->groups * 9,
                          .rotate = 1});
 }

@@ -100,11 +100,11 @@ typedef struct {
 } tile_pixels;
 
 static inline tile_pixels pixels_at(tile_place p, int64_t size, int64_t up, int64_t left, int64_t height, int64_t width,
-                                    int64_t channels, const float *image, const float *zero) {
+                                    int64_t stride, const float *image, const float *zero) {
     tile_pixels r;
     int64_t y = p.y * 4 - up, x = p.x * 4 - left;
-    const float *at = image + ((p.n * height + y) * width + x) * channels;
-    for (int64_t i = 0; i < size; i++, at += width * channels) r.row[i] = y + i >= 0 && y + i < height ? at : zero;
+    const float *at = image + ((p.n * height + y) * width + x) * stride;
+    for (int64_t i = 0; i < size; i++, at += width * stride) r.row[i] = y + i >= 0 && y + i < height ? at : zero;
     r.low = most(0, -x), r.high = least(size, width - x);
     return r;
 }
@@ -113,17 +113,17 @@ static inline tile_pixels pixels_at(tile_place p, int64_t size, int64_t up, int6
 #define EACH_VECTOR(c, channels) \
     for (int64_t c##_ = 0, c; c##_ < (channels) && (c = least(c##_, (channels) - VEC_LANES), 1); c##_ += VEC_LANES)
 
-/* B' d B of one tile; touches the pixels of the next. */
-VEC_INLINE void transform_columns(const tile_pixels *p, const tile_pixels *next, int64_t channels, float *v,
-                                  int64_t point, int whole) {
+/* B' d B of one tile, whose pixels are `stride` floats apart; touches the pixels of the next. */
+VEC_INLINE void transform_columns(const tile_pixels *p, const tile_pixels *next, int64_t stride, int64_t channels,
+                                  float *v, int64_t point, int whole) {
     EACH_VECTOR(c, channels) {
         vec_f32 t[36], r[6];
         UNROLL
         for (int i = 2; i < 6; i++) UNROLL
-        for (int j = 2; j < 6; j++) __builtin_prefetch(next->row[i] + j * channels + c);
+        for (int j = 2; j < 6; j++) __builtin_prefetch(next->row[i] + j * stride + c);
         UNROLL
         for (int j = 0; j < 6; j++) {
-            int64_t at = j * channels + c;
+            int64_t at = j * stride + c;
             if (whole || (j >= p->low && j < p->high))
                 winograd_input(vec_loadu(p->row[0] + at), vec_loadu(p->row[1] + at), vec_loadu(p->row[2] + at),
                                vec_loadu(p->row[3] + at), vec_loadu(p->row[4] + at), vec_loadu(p->row[5] + at), t + j,
@@ -141,12 +141,12 @@ VEC_INLINE void transform_columns(const tile_pixels *p, const tile_pixels *next,
     }
 }
 
-static inline void winograd_transform_input(const tile_pixels *p, const tile_pixels *next, int64_t channels, float *v,
-                                            int64_t point) {
+static inline void winograd_transform_input(const tile_pixels *p, const tile_pixels *next, int64_t stride,
+                                            int64_t channels, float *v, int64_t point) {
     if (p->low == 0 && p->high == 6)
-        transform_columns(p, next, channels, v, point, 1);
+        transform_columns(p, next, stride, channels, v, point, 1);
     else
-        transform_columns(p, next, channels, v, point, 0);
+        transform_columns(p, next, stride, channels, v, point, 0);
 }
 
 #endif

@@ -171,6 +171,16 @@ CASES = [
         kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}, {"padding": 2, "dilation": 2, "groups": 4}],
     ),
     _case(
+        "conv2d_grouped_3x3",  # Winograd for each group
+        shapes=[
+            ((2, 40, 9, 10), (36, 20, 3, 3), True),
+            ((3, 32, 18, 14), (66, 16, 3, 3), False),
+            ((1, 64, 5, 4), (48, 32, 3, 3), True),
+        ],
+        kwargs=[{"padding": 1, "groups": 2}, {"padding": (0, 2), "groups": 2}],
+        tolerance=4,
+    ),
+    _case(
         "conv2d_grouped_taps",  # kernels with and without loops of their own
         shapes=[((1, 28, 9, 12), (28, 7, 5, 5), True), ((1, 12, 8, 9), (16, 3, 2, 4), True)],
         kwargs=[{"padding": 2, "groups": 4}, {"stride": (2, 3), "groups": 4}],
