@@ -49,10 +49,15 @@ static int narrow_pays(const conv_shape *s, int64_t in, int64_t outs, int64_t wi
     double columns = width >= 16 ? ceil_div(width, 16) * 16. : width + margin;
     return rows * columns / width * 1.1 + rows * 4 / in + 0.6 < taps * on_image(s, 0) * on_image(s, 1);
 }
-/* The same for forward, where only stride 1 can be written so, with padding inside the kernel's reach. */
-static int narrow_forward_pays(const conv_shape *s) {
-    return s->stride[0] == 1 && s->stride[1] == 1 && s->padding[0] <= (s->kh - 1) * s->dilation[0] &&
-           s->padding[1] <= (s->kw - 1) * s->dilation[1] && s->C >= 16 && narrow_pays(s, s->C, s->K, s->W);
+/* Whether forward is quicker with pixels in the lanes than with output channels. Estimated in cycles per output row, 16
+ * multiply-adds in each; that may depend on the image, not on their number, though both have the same bits. */
+static int pixels_pay(const conv_shape *s) {
+    if (s->groups != 1 || most(s->stride[0], s->stride[1]) > 4) return 0;
+    double taps = s->kh * s->kw, k = taps * s->C, beyond = (double)((s->kw - 1) * s->dilation[1] / s->stride[1]);
+    double columns = least(ceil_div(s->OW, 16) * 16, s->OW + beyond) / 16., vectors = ceil_div(s->K, 16);
+    double turned = s->C >= 16 ? s->C * 4. : 100; /* 16 pixels of a source row */
+    double by_pixels = columns * (s->K * k * on_image(s, 0) + vectors * 110 + s->stride[0] * s->stride[1] * turned);
+    return by_pixels < s->OW * vectors * (k * on_image(s, 0) * on_image(s, 1) + 4);
 }
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
@@ -61,6 +66,15 @@ static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == 
  * tap alone would not repay bringing its inputs to their lanes, which takes inputs from nearby. */
 static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
     return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in <= 2 * outs;
+}
+
+typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;
+static method forward_method(const conv_shape *s) {
+    if (winograd_fits(s, s->OH, s->OW)) return WINOGRAD;
+    if (depthwise(s)) return DEPTHWISE;
+    if (grouped(s, s->C, s->K)) return GROUPED;
+    if (KG_NAME(conv_pointwise_fits)(s)) return POINTWISE;
+    return pixels_pay(s) ? PIXELS : IMPLICIT;
 }
 
 /* In backward the number of tiles counts too: each call transforms the weights anew, */
@@ -81,31 +95,43 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     float *out = arrays[4];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    if (winograd_fits(&s, s.OH, s.OW))
-        KG_NAME(conv_winograd_forward)(&s, x, weight, kept, bias, out);
-    else if (depthwise(&s))
-        KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
-    else if (grouped(&s, s.C, s.K))
-        KG_NAME(conv_grouped_forward)(&s, x, weight, bias, out);
-    else if (KG_NAME(conv_pointwise_fits)(&s))
-        KG_NAME(conv_pointwise_forward)(&s, x, weight, bias, out);
-    else if (narrow_forward_pays(&s))
-        KG_NAME(conv_narrow_forward)(&s, x, weight, bias, out);
-    else
-        KG_NAME(conv_implicit_forward)(&s, x, weight, bias, out);
+    switch (forward_method(&s)) {
+    case WINOGRAD:
+        return KG_NAME(conv_winograd_forward)(&s, x, weight, kept, bias, out);
+    case DEPTHWISE:
+        return KG_NAME(conv_depthwise_forward)(&s, x, weight, bias, out);
+    case GROUPED:
+        return KG_NAME(conv_grouped_forward)(&s, x, weight, bias, out);
+    case POINTWISE:
+        return KG_NAME(conv_pointwise_forward)(&s, x, weight, bias, out);
+    case PIXELS:
+        return KG_NAME(conv_pixels_forward)(&s, x, weight, kept, bias, out);
+    case IMPLICIT:
+        return KG_NAME(conv_implicit_forward)(&s, x, weight, kept, bias, out);
+    }
 }
 
 /* Weights as conv2d_forward's method for these sizes takes them, for calls that use the same ones again and again.
- * Without `kept` only floats[0] is set, to their number: 0 where nothing is worth keeping. */
+ * Without `kept` only about[0] is set, to the number of floats, 0 where nothing is worth keeping, and about[1], which
+ * tells forms of different methods apart. */
 static void conv2d_keep_weight(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                int64_t stop) {
     const float *weight = arrays[0];
     float *kept = arrays[1];
-    int64_t *floats = arrays[2];
+    int64_t *about = arrays[2];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    floats[0] = winograd_fits(&s, s.OH, s.OW) ? KG_NAME(conv_winograd_kept)(&s) : 0;
-    if (kept && floats[0]) KG_NAME(conv_winograd_keep)(&s, weight, kept);
+    about[0] = 0, about[1] = forward_method(&s);
+    if (about[1] == WINOGRAD) {
+        about[0] = KG_NAME(conv_winograd_kept)(&s);
+        if (kept && about[0]) KG_NAME(conv_winograd_keep)(&s, weight, kept);
+    } else if (about[1] == PIXELS) {
+        about[0] = KG_NAME(conv_pixels_kept)(&s);
+        if (kept) KG_NAME(conv_pixels_keep)(&s, weight, kept);
+    } else if (about[1] == IMPLICIT) {
+        about[0] = KG_NAME(conv_implicit_kept)(&s);
+        if (kept && about[0]) KG_NAME(conv_implicit_keep)(&s, weight, kept);
+    }
 }
 
 /* grad_x[n, i, j, c] = sum over taps and k of grad_out[n, y, x, k] weight[k, c, tap], y stride + tap_y dilation -

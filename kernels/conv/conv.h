@@ -86,6 +86,32 @@ typedef struct {
     int64_t outputs, out_first, out_step, source, step, taps, first, gap, kernel_first, kernel_gap;
 } conv_axis;
 
+/* The reduction over taps and channels is done in parts of at most KC values, whose sums are added in order: whole
+ * taps, or pieces of one where a tap is more than KC. */
+#define KC 384 /* decides bits */
+typedef struct {
+    int64_t in, taps, pieces, count;
+} conv_parts;
+static inline conv_parts reduction_of(int64_t in, int64_t taps) {
+    int64_t pieces = ceil_div(in, KC);
+    return (conv_parts){in, taps, pieces, pieces > 1 ? taps * pieces : ceil_div(taps, KC / in)};
+}
+static inline int64_t part_start(const conv_parts *p, int64_t i) {
+    if (p->pieces == 1) return cut(p->taps, p->count, i) * p->in;
+    return i / p->pieces * p->in + least(i % p->pieces * ceil_div(ceil_div(p->in, p->pieces), 16) * 16, p->in);
+}
+
+/* Taps of an axis that lie on the source for output i. */
+typedef struct {
+    int64_t low, high;
+} conv_reach;
+static inline conv_reach reach_of(const conv_axis *a, int64_t i) {
+    int64_t at = i * a->step + a->first;
+    conv_reach r = {at < 0 ? least(ceil_div(-at, a->gap), a->taps) : 0, 0};
+    r.high = at >= a->source ? r.low : most(r.low, least((a->source - 1 - at) / a->gap + 1, a->taps));
+    return r;
+}
+
 /* gather.c: out[pixel][row] = the source's values, off-image ones 0, for output pixels pixel0 .. pixel1-1 (in the order
  * n, y, x) and reduction indices k0 .. k1-1 = (tap_y, tap_x, channel). `image` points at the first channel of the
  * group. */
@@ -106,17 +132,24 @@ conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image
 conv_band KG_NAME(conv_make_band)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                                   int64_t y0, int64_t y1, float *room); /* with pixels side by side */
 
+/* Of forward methods: `kept` is what `keep` made of the weights, or NULL. */
 /* implicit.c, backward_weight.c: any shape. */
-void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                    float *out);
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                    const float *bias, float *out);
+int64_t KG_NAME(conv_implicit_kept)(const conv_shape *s); /* floats of it */
+void KG_NAME(conv_implicit_keep)(const conv_shape *s, const float *weight, float *kept);
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x);
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight);
 void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
 
-/* narrow.c: few channels out, groups 1; forward of stride 1 only. */
-void KG_NAME(conv_narrow_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                  float *out);
+/* pixels.c: forward for outputs that would leave lanes idle, groups 1. */
+void KG_NAME(conv_pixels_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                  const float *bias, float *out);
+int64_t KG_NAME(conv_pixels_kept)(const conv_shape *s);
+void KG_NAME(conv_pixels_keep)(const conv_shape *s, const float *weight, float *kept);
+
+/* narrow.c: few channels of grad_x, groups 1. */
 void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                float *grad_x);
 
@@ -130,7 +163,7 @@ void KG_NAME(conv_pointwise_data)(const conv_shape *s, const float *grad_out, co
 /* winograd.c, winograd_weight.c: 3x3, stride 1, dilation 1, at least 16 channels in and out of a group. */
 void KG_NAME(conv_winograd_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
                                     const float *bias, float *out);
-int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s); /* floats of the transformed weights, which `keep` writes */
+int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s);
 void KG_NAME(conv_winograd_keep)(const conv_shape *s, const float *weight, float *kept);
 void KG_NAME(conv_winograd_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x);

@@ -9,7 +9,6 @@
 #include "conv/conv.h"
 #include "matmul/transpose.h"
 
-#define KC 384        /* decides bits */
 #define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
 #define BAND 24576    /* floats of a band of rows */
 #define MOST_TAPS 64  /* of kernels whose weights are packed by transposing */
@@ -24,8 +23,8 @@ typedef struct {
     int64_t weight_out, weight_in, weight_group, kernel_w,
         kernel_taps; /* strides in the weight, of an output and an input channel */
     int64_t k, row, pixels, block, blocks, panels, ranges, relu;
-    int64_t row_parts, parts, pieces,
-        pixel; /* of the reduction; of one tap, where it is more than KC; floats of a band's pixel */
+    int64_t row_parts, pixel; /* floats of a band's pixel */
+    conv_parts parts;
     int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
 } product;
 
@@ -115,29 +114,13 @@ static float *output_pixel(const product *z, int64_t pixel) {
     return z->out + ((n * z->out_h + y) * z->out_w + x) * z->outs * z->groups;
 }
 
-/* Where part i of the reduction starts: whole taps, or where one tap is more than KC, pieces of a tap. */
-static int64_t part_start(const product *z, int64_t i) {
-    if (z->pieces == 1) return cut(z->axes[0].taps * z->axes[1].taps, z->parts, i) * z->in;
-    return i / z->pieces * z->in + least(i % z->pieces * ceil_div(ceil_div(z->in, z->pieces), 16) * 16, z->in);
-}
-
 static conv_epilogue epilogue_of(const product *z, int64_t part, int64_t channel) {
-    const int last = part == z->parts - 1;
+    const int last = part == z->parts.count - 1;
     return (conv_epilogue){
         .bias = last && z->bias ? z->bias + channel : NULL, .add = part > 0, .relu = last && z->relu, .far = part == 0};
 }
 
-/* Taps of an axis that lie on the source for output i. */
-typedef struct {
-    int64_t low, high;
-} reach;
-
-static reach reach_of(const conv_axis *a, int64_t i) {
-    int64_t at = i * a->step + a->first;
-    reach r = {at < 0 ? least(ceil_div(-at, a->gap), a->taps) : 0, 0};
-    r.high = at >= a->source ? r.low : most(r.low, least((a->source - 1 - at) / a->gap + 1, a->taps));
-    return r;
-}
+typedef conv_reach reach;
 /* The outputs low .. high-1 that all taps reach on the source. */
 static reach whole_of(const conv_axis *a) {
     int64_t low = a->first < 0 ? least(ceil_div(-a->first, a->step), a->outputs) : 0;
@@ -148,7 +131,7 @@ static reach whole_of(const conv_axis *a) {
 /* The runs of a part that are left of taps v x h; `row`, `pixel`: floats from tap to tap of A. */
 static int64_t segments_of(const product *z, int64_t part, reach v, reach h, int64_t row, int64_t pixel,
                            conv_segment *list) {
-    int64_t k0 = part_start(z, part), k1 = part_start(z, part + 1), across = z->axes[1].taps, count = 0;
+    int64_t k0 = part_start(&z->parts, part), k1 = part_start(&z->parts, part + 1), across = z->axes[1].taps, count = 0;
     for (int64_t tap = k0 / z->in; tap * z->in < k1; tap++) {
         int64_t ty = tap / across, tx = tap % across;
         if (ty < v.low || ty >= v.high || tx < h.low || tx >= h.high) continue;
@@ -173,8 +156,8 @@ static void multiply(void *context, int64_t chunk) {
     int64_t channel = group * z->outs + first, c_row = z->dense ? z->outs * z->groups : n;
     float *c = z->dense ? output_pixel(z, pixel0) + channel : rows + z->block * z->row;
     const float *source = z->source + group * z->in;
-    for (int64_t part = 0; part < z->parts; part++) {
-        int64_t k0 = part_start(z, part), k1 = part_start(z, part + 1);
+    for (int64_t part = 0; part < z->parts.count; part++) {
+        int64_t k0 = part_start(&z->parts, part), k1 = part_start(&z->parts, part + 1);
         conv_operand a = {.at = source + pixel0 * stride + k0, .row = stride, .col = 1};
         if (!z->in_place) {
             KG_NAME(conv_gather)(z->axes, source, stride, z->in, pixel0, pixel1, k0, k1, rows, z->row);
@@ -211,7 +194,7 @@ static void multiply_band(void *context, int64_t chunk) {
         rows.low = rows.high = y0, columns = (reach){0, h->outputs};
     conv_segment list[KC];
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
-        for (int64_t part = 0; part < z->parts; part++) {
+        for (int64_t part = 0; part < z->parts.count; part++) {
             int64_t channel = group * z->outs + panel * PANEL, width = least(PANEL, z->outs - panel * PANEL);
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
@@ -260,7 +243,7 @@ static void multiply_images(void *context, int64_t chunk) {
     int64_t out_image = z->out_h * z->out_w * z->outs * z->groups;
     conv_segment list[KC];
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
-        for (int64_t part = 0; part < z->parts; part++) {
+        for (int64_t part = 0; part < z->parts.count; part++) {
             int64_t channel = group * z->outs + panel * PANEL;
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
@@ -297,19 +280,29 @@ static double missed(const conv_axis *a) {
     return 1 - (double)hits / (a->outputs * a->taps);
 }
 
+static int64_t packed_floats(product *z) {
+    z->panels = ceil_div(z->outs, PANEL), z->k = z->axes[0].taps * z->axes[1].taps * z->in;
+    return z->groups * z->panels * z->k * PANEL;
+}
+static void pack(product *z, float *to) {
+    z->packed = to;
+    kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
+}
+
+/* `packed` may be there from an earlier call. */
 static void run(product *z) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    z->pixels = z->images * v->outputs * h->outputs, z->k = v->taps * h->taps * z->in;
+    z->pixels = z->images * v->outputs * h->outputs;
+    packed_floats(z);
     if (z->pixels == 0) return;
     if (z->k == 0) {
         kg_parallel(fill_row, z, z->images * v->outputs, 1e-4 * z->pixels * z->outs * z->groups);
         return;
     }
     int64_t taps = v->taps * h->taps;
-    z->pieces = ceil_div(z->in, KC);
-    z->parts = z->pieces > 1 ? taps * z->pieces : ceil_div(taps, KC / z->in);
-    z->row = odd_lines(least(z->in, KC) * ceil_div(taps, z->parts) + VEC_LANES - 1);
-    z->panels = ceil_div(z->outs, PANEL), z->ranges = 1;
+    z->parts = reduction_of(z->in, taps);
+    z->row = odd_lines(least(z->in, KC) * ceil_div(taps, z->parts.count) + VEC_LANES - 1);
+    z->ranges = 1;
     z->dense = v->out_step == 1 && h->out_step == 1;
     z->in_place = z->dense && taps == 1 && v->step == 1 && h->step == 1 && v->first == 0 && h->first == 0 &&
                   v->source == v->outputs && h->source == h->outputs &&
@@ -339,34 +332,46 @@ static void run(product *z) {
     if (task == multiply_images)
         z->row_parts = most(1, least(v->outputs / 2, FEW_CHUNKS / 2 / (shared * z->ranges))), shared *= z->row_parts;
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
-    z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->groups * z->panels * z->k * PANEL);
-    kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
+    if (z->packed == NULL) pack(z, kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * packed_floats(z)));
     kg_parallel(task, z, shared * z->ranges, us);
 }
 
-void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                    float *out) {
+static product forward_of(const conv_shape *s, const float *weight) {
     int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups, merge = merged_groups(s);
-    run(&(product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
-                   .source = x,
-                   .weight = weight,
-                   .bias = bias,
-                   .out = out,
-                   .groups = s->groups / merge,
-                   .images = s->N,
-                   .in = in * merge,
-                   .outs = outs * merge,
-                   .merge = merge,
-                   .own_in = in,
-                   .own_outs = outs,
-                   .out_h = s->OH,
-                   .out_w = s->OW,
-                   .weight_out = in * taps,
-                   .weight_in = taps,
-                   .weight_group = outs * in * taps,
-                   .kernel_w = s->kw,
-                   .kernel_taps = taps,
-                   .relu = s->activation == CONV_RELU});
+    return (product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
+                     .weight = weight,
+                     .groups = s->groups / merge,
+                     .images = s->N,
+                     .in = in * merge,
+                     .outs = outs * merge,
+                     .merge = merge,
+                     .own_in = in,
+                     .own_outs = outs,
+                     .out_h = s->OH,
+                     .out_w = s->OW,
+                     .weight_out = in * taps,
+                     .weight_in = taps,
+                     .weight_group = outs * in * taps,
+                     .kernel_w = s->kw,
+                     .kernel_taps = taps,
+                     .relu = s->activation == CONV_RELU};
+}
+
+void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                    const float *bias, float *out) {
+    product z = forward_of(s, weight);
+    z.source = x, z.packed = (float *)kept, z.bias = bias, z.out = out;
+    run(&z);
+}
+
+int64_t KG_NAME(conv_implicit_kept)(const conv_shape *s) {
+    product z = forward_of(s, NULL);
+    return packed_floats(&z);
+}
+
+void KG_NAME(conv_implicit_keep)(const conv_shape *s, const float *weight, float *kept) {
+    product z = forward_of(s, weight);
+    if (packed_floats(&z) > 0) pack(&z, kept);
 }
 
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,

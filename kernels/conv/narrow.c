@@ -17,8 +17,8 @@ typedef struct {
 typedef struct {
     scatter_axis axes[2];
     const float *source, *weight, *bias;
-    float *packed, *out;                                        /* packed[in][outs][taps] */
-    int64_t images, in, outs, taps, blocks, width, group, relu; /* width: of a row with its zeros */
+    float *packed, *out;                                  /* packed[in][outs][taps] */
+    int64_t images, in, outs, taps, blocks, width, group; /* width: of a row with its zeros */
 } narrow;
 
 /* Source rows that reach output rows y0 .. y1-1. */
@@ -102,9 +102,7 @@ static void narrow_band(void *context, int64_t chunk) {
             for (int64_t o = 0; o < z->outs; o++) {
                 sum_parts(part + o * z->taps * ld + margin + q0, list, count, z->bias ? z->bias[o] : 0, n_out, line);
                 float *at = to + j0 * z->outs + o;
-                if (z->relu)
-                    for (int64_t q = 0; q < n_out; q++) at[q * step] = line[q] > 0 ? line[q] : 0;
-                else if (step == 1)
+                if (step == 1)
                     memcpy(at, line, sizeof(float) * n_out);
                 else
                     for (int64_t q = 0; q < n_out; q++) at[q * step] = line[q];
@@ -113,16 +111,15 @@ static void narrow_band(void *context, int64_t chunk) {
     }
 }
 
-/* Weights as A wants them, taps in reverse where `flip`. */
-static void pack_rows(const narrow *z, int64_t weight_out, int64_t weight_in, int flip) {
+/* Weights as A wants them. */
+static void pack_rows(const narrow *z, int64_t weight_out, int64_t weight_in) {
     float *to = z->packed;
     for (int64_t i = 0; i < z->in; i++)
         for (int64_t o = 0; o < z->outs; o++)
-            for (int64_t tap = 0; tap < z->taps; tap++)
-                *to++ = z->weight[o * weight_out + i * weight_in + (flip ? z->taps - 1 - tap : tap)];
+            for (int64_t tap = 0; tap < z->taps; tap++) *to++ = z->weight[o * weight_out + i * weight_in + tap];
 }
 
-static void run_narrow(narrow *z, int64_t weight_out, int64_t weight_in, int flip) {
+static void run_narrow(narrow *z, int64_t weight_out, int64_t weight_in) {
     const scatter_axis *v = z->axes, *h = z->axes + 1;
     if (z->images * v->outputs * h->outputs == 0) return;
     z->width = h->source + ((h->taps - 1) * h->gap + h->step - 1) / h->step;
@@ -138,7 +135,7 @@ static void run_narrow(narrow *z, int64_t weight_out, int64_t weight_in, int fli
     z->blocks = most(ceil_div(v->outputs, source * v->step),
                      least(ceil_div(FEW_CHUNKS, z->images), ceil_div(v->outputs, (2 * halo + 1) * v->step)));
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * (z->in * rows + TILE_ROWS));
-    pack_rows(z, weight_out, weight_in, flip);
+    pack_rows(z, weight_out, weight_in);
     kg_parallel(narrow_band, z, z->images * z->blocks,
                 3.0 * z->images * v->source * h->source * z->in * rows / CONV_GFLOPS_US);
 }
@@ -156,23 +153,5 @@ void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const
                          .in = s->K,
                          .outs = s->C,
                          .taps = taps},
-               taps, s->C * taps, 0);
-}
-
-/* Of stride 1: as backward data, with taps in reverse. */
-void KG_NAME(conv_narrow_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                  float *out) {
-    int64_t taps = s->kh * s->kw, high = (s->kh - 1) * s->dilation[0], wide = (s->kw - 1) * s->dilation[1];
-    run_narrow(&(narrow){.axes = {{s->OH, s->H, 1, s->kh, s->dilation[0], high - s->padding[0]},
-                                  {s->OW, s->W, 1, s->kw, s->dilation[1], wide - s->padding[1]}},
-                         .source = x,
-                         .weight = weight,
-                         .bias = bias,
-                         .out = out,
-                         .images = s->N,
-                         .in = s->C,
-                         .outs = s->K,
-                         .taps = taps,
-                         .relu = s->activation == CONV_RELU},
-               s->C * taps, taps, 1);
+               taps, s->C * taps);
 }

@@ -120,29 +120,28 @@ cdef dict forms = {}         # id of the weight -> Kept
 cdef Array kept_form(Array weight, int64_t *sizes):
     """The weight as the forward kernel's method takes it, or None where nothing is kept."""
     cdef Kept kept
-    cdef Array count
-    cdef kg_kernel *run
-    cdef int64_t one = 1, floats
+    cdef kg_kernel *forward
+    cdef kg_kernel *keep
+    cdef int64_t about[2]         # the number of floats, 0 where nothing is kept, and the method
+    cdef int64_t two = 2
     cdef void *arrays[3]
+    cdef Array told
     if weight.on != CPU or weight.code != FLOAT32:
         return None
     kept = kept_of(forms, weight)
-    run = forward_kernel.find(weight.code)
-    if kept is None or run == NULL:
+    forward, keep = forward_kernel.find(weight.code), keep_kernel.find(weight.code)
+    if kept is None or forward == NULL or keep == NULL:
         return None
-    # Which method it is may change with the size of the images: its number of floats tells the two forms apart.
-    count = new_array(1, &one, INT64, CPU, False)
-    arrays[0] = <void *>weight
-    arrays[1] = NULL
-    arrays[2] = <void *>count
-    keep_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
-    floats = (<int64_t *>count.data)[0]
-    if floats == 0:
+    # Which method it is may change with the size of the images.
+    arrays[0], arrays[1], arrays[2] = weight.data, NULL, about
+    keep(arrays, sizes, no_scalars, 0, 1)
+    if about[0] == 0:
         return None
-    if kept.form is None or kept.kernel != <void *>run or kept.form.size != floats:
-        kept.form = new_array(1, &floats, FLOAT32, CPU, False)
-        kept.kernel = <void *>run
-        arrays[1] = <void *>kept.form
+    if kept.form is None or kept.kernel != <void *>forward or kept.form.size != about[0] or kept.method != about[1]:
+        kept.form = new_array(1, about, FLOAT32, CPU, False)
+        kept.kernel, kept.method = <void *>forward, about[1]
+        told = new_array(1, &two, INT64, CPU, False)
+        arrays[0], arrays[1], arrays[2] = <void *>weight, <void *>kept.form, <void *>told
         keep_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
     return kept.form
 

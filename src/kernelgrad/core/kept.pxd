@@ -9,6 +9,7 @@ cdef class Kept:
     cdef void *data
     cdef int64_t version
     cdef void *kernel         # whose form it is
+    cdef int64_t method       # and of which of its methods
     cdef Array form           # None: not made, or nothing to keep
 
 
