@@ -137,6 +137,7 @@ OPTIMIZERS = {
     "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
     "Adam": lambda p: optim.Adam(p, lr=0.1, amsgrad=True),
     "NAdam": lambda p: optim.NAdam(p, lr=0.1),
+    "RAdam": lambda p: optim.RAdam(p, lr=0.1),
     "Adamax": lambda p: optim.Adamax(p, lr=0.1),
     "RMSprop": lambda p: optim.RMSprop(p, lr=0.1, centered=True, momentum=0.1),
     "Adagrad": lambda p: optim.Adagrad(p, lr=0.1),

@@ -19,6 +19,9 @@ OPTIMIZERS = [
     ("Adam", {"maximize": True}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.3}),
     ("NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("NAdam", {"weight_decay": 0.1, "momentum_decay": 0.1}),
+    ("RAdam", {"weight_decay": 0.1, "lr": 0.01}),
+    ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "betas": (0.8, 0.9), "maximize": True}),
     ("Adamax", {"weight_decay": 0.1}),
     ("RMSprop", {"centered": True, "weight_decay": 0.1}),
     ("RMSprop", {"momentum": 0.9, "alpha": 0.8}),
@@ -39,7 +42,10 @@ def gradients(dtype, step):
     return [None if step == 2 and i == 1 else g for i, g in enumerate(made)]
 
 
-def train(name, options, dtype, steps=5, reload_at=3):
+STEPS = 8  # RAdam's sixth is the first that is rectified
+
+
+def train(name, options, dtype, steps=STEPS, reload_at=3):
     params = [kg.tensor(p).requires_grad_() for p in parameters(dtype)]
     optimizer = getattr(optim, name)(params, **options)
     for step in range(steps):
@@ -59,7 +65,7 @@ def test_steps_match_pytorch(name, options, dtype, torch):
     params, optimizer = train(name, options, dtype)
     theirs = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in parameters(dtype)]
     reference = getattr(torch.optim, name)(theirs, foreach=False, **options)
-    for step in range(5):
+    for step in range(STEPS):
         for p, g in zip(theirs, gradients(dtype, step), strict=True):
             p.grad = None if g is None else torch.tensor(g, dtype=torch.float64)
         reference.step()

@@ -2,7 +2,7 @@
  * repeats the operand's one element. Each body is compiled for the steps that occur, so that no loop asks. Formulas
  * stand in the list at the end; x and y are vectors of the operands, g of the upstream gradient. */
 #include "runtime/kernel.h"
-#include "vec/vec.h"
+#include "vec/far.h"
 
 #define ARGUMENTS void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop
 
@@ -10,15 +10,20 @@ typedef vec_f32 binary(vec_f32 x, vec_f32 y);
 typedef vec_f32 slope(vec_f32 x, vec_f32 y, vec_f32 g);
 typedef vec_mask relation(vec_f32 x, vec_f32 y);
 
-/* Full vectors four at a time, then one by one, then the masked rest. X and Y: whether the operand moves. */
+/* Full vectors four at a time, then one by one, then the masked rest. X and Y: whether the operand moves. All four are
+ * loaded before the first is stored: a load that follows a store to the same place in another page waits for it. */
 #define LOOP(X, Y)                                                                                                   \
     do {                                                                                                             \
         int64_t i = start;                                                                                           \
-        vec_f32 x0 = X ? vec_zero() : vec_set(*x), y0 = Y ? vec_zero() : vec_set(*y);                                \
-        for (; i + 4 * VEC_LANES <= stop; i += 4 * VEC_LANES) UNROLL                                                 \
-        for (int u = 0; u < 4; u++) {                                                                                \
-            int64_t at = i + u * VEC_LANES;                                                                          \
-            vec_storeu(out + at, f(X ? vec_loadu(x + at) : x0, Y ? vec_loadu(y + at) : y0));                         \
+        vec_f32 x0 = X ? vec_zero() : vec_set(*x), y0 = Y ? vec_zero() : vec_set(*y), v[4];                          \
+        for (; i + 4 * VEC_LANES <= stop; i += 4 * VEC_LANES) {                                                      \
+            UNROLL                                                                                                   \
+            for (int u = 0; u < 4; u++) {                                                                            \
+                int64_t at = i + u * VEC_LANES;                                                                      \
+                v[u] = f(X ? vec_loadu_far(x + at) : x0, Y ? vec_loadu_far(y + at) : y0);                            \
+            }                                                                                                        \
+            UNROLL                                                                                                   \
+            for (int u = 0; u < 4; u++) vec_storeu(out + i + u * VEC_LANES, v[u]);                                   \
         }                                                                                                            \
         for (; i < stop; i += VEC_LANES)                                                                             \
             vec_store(out + i, f(X ? vec_load(x + i, stop - i) : x0, Y ? vec_load(y + i, stop - i) : y0), stop - i); \

@@ -82,6 +82,21 @@ def nadam_step(
         param[i] = p - (size_g * g + size_m * m) / (math.sqrt(v) * correction + eps)
 
 
+def radam_step(
+    param, grad, exp_avg, exp_avg_sq, n, rectified, scale, weight_decay, shrink, weight1, beta2, weight2, size, eps
+):
+    scale, weight_decay, shrink, weight1 = T(scale), T(weight_decay), T(shrink), T(weight1)
+    beta2, weight2, size, eps = T(beta2), T(weight2), T(size), T(eps)
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        g = scale * grad[i] + weight_decay * param[i]
+        m = exp_avg[i] + weight1 * (g - exp_avg[i])
+        v = beta2 * exp_avg_sq[i] + weight2 * g * g
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        step = m / (math.sqrt(v) + eps) if rectified != 0 else m
+        param[i] = shrink * param[i] - size * step
+
+
 def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps):
     scale, weight_decay, shrink, weight1 = T(scale), T(weight_decay), T(shrink), T(weight1)
     beta2, size, eps = T(beta2), T(size), T(eps)

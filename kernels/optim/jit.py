@@ -74,6 +74,34 @@ def nadam_step(
         param[i] = p - (size_g * g + size_m * m) / (math.sqrt(v) * correction + eps)
 
 
+def radam_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    n,
+    rectified,
+    scale,
+    weight_decay,
+    shrink,
+    weight1,
+    beta2,
+    weight2,
+    size,
+    eps,
+    start,
+    stop,
+):
+    for i in range(start, stop):
+        g = scale * grad[i] + weight_decay * param[i]
+        m = exp_avg[i] + weight1 * (g - exp_avg[i])
+        v = beta2 * exp_avg_sq[i] + weight2 * g * g
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        step = m / (math.sqrt(v) + eps) if rectified else m
+        param[i] = shrink * param[i] - size * step
+
+
 def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps, start, stop):
     for i in range(start, stop):
         g = scale * grad[i] + weight_decay * param[i]

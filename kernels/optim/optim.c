@@ -95,6 +95,31 @@ static void nadam_step(void *const *arrays, const int64_t *sizes, const double *
     }
 }
 
+/* Adam while the variance of its step is known well enough, else momentum alone: param = param - size m / (sqrt(v) +
+ * eps), or param - size m. scalars[3..]: 1 - beta1, beta2, 1 - beta2, size = lr / (1 - beta1^t), times rect sqrt(1 -
+ * beta2^t) in the first form, eps. Liu et al. 2020, arXiv 1908.03265 */
+VEC_INLINE void radam(void *const *arrays, const double *scalars, int64_t start, int64_t stop, const int rectified) {
+    float *param = arrays[0], *exp_avg = arrays[2], *exp_avg_sq = arrays[3];
+    const float *grad = arrays[1];
+    GRADIENT_SCALARS;
+    const vec_f32 weight1 = SCALAR(3), beta2 = SCALAR(4), weight2 = SCALAR(5), size = SCALAR(6), eps = SCALAR(7);
+    EACH {
+        vec_f32 p = LOAD(param), g = GRADIENT(p), m = LOAD(exp_avg);
+        m = vec_fma(weight1, vec_sub(g, m), m);
+        vec_f32 v = vec_fma(beta2, LOAD(exp_avg_sq), vec_mul(weight2, vec_mul(g, g)));
+        STORE(exp_avg, m);
+        STORE(exp_avg_sq, v);
+        vec_f32 step = rectified ? vec_div(m, vec_add(vec_sqrt(v), eps)) : m;
+        STORE(param, vec_fnma(size, step, vec_mul(shrink, p)));
+    }
+}
+static void radam_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
+    if (sizes[1])
+        radam(arrays, scalars, start, stop, 1);
+    else
+        radam(arrays, scalars, start, stop, 0);
+}
+
 /* m as in Adam; u = max(beta2 u, |g| + eps); param = param - size m / u. scalars[3..]: 1 - beta1, beta2, size, eps */
 static void adamax_step(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start, int64_t stop) {
     float *param = arrays[0], *exp_avg = arrays[2], *exp_inf = arrays[3];
@@ -230,6 +255,7 @@ const kg_entry KG_TABLE(optim)[] = {
     {"sgd_step", sgd_step},
     {"adam_step", adam_step},
     {"nadam_step", nadam_step},
+    {"radam_step", radam_step},
     {"adamax_step", adamax_step},
     {"rmsprop_step", rmsprop_step},
     {"adagrad_step", adagrad_step},

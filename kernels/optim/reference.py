@@ -64,6 +64,16 @@ def nadam_step(
     param -= (size_g * g + size_m * exp_avg) / (np.sqrt(exp_avg_sq) * correction + eps)
 
 
+def radam_step(
+    param, grad, exp_avg, exp_avg_sq, n, rectified, scale, weight_decay, shrink, weight1, beta2, weight2, size, eps
+):
+    g = scale * grad + weight_decay * param
+    exp_avg += weight1 * (g - exp_avg)
+    exp_avg_sq[...] = beta2 * exp_avg_sq + weight2 * g * g
+    step = exp_avg / (np.sqrt(exp_avg_sq) + eps) if rectified else exp_avg
+    param[...] = shrink * param - size * step
+
+
 def adamax_step(param, grad, exp_avg, exp_inf, n, scale, weight_decay, shrink, weight1, beta2, size, eps):
     g = scale * grad + weight_decay * param
     exp_avg += weight1 * (g - exp_avg)

@@ -169,3 +169,12 @@ def global_avg_pool2d_forward(x, out, items, images, pixels, c, start, stop):
             for pixel in range(pixels):
                 total += x[(image * pixels + pixel) * c + ch]
             out[image * c + ch] = total / pixels
+
+
+def global_avg_pool2d_backward(grad_out, grad_x, items, images, pixels, c, start, stop):
+    runs = items // images  # of pixels
+    for item in range(start, stop):
+        image, run = item // runs, item % runs
+        for pixel in range(run * pixels // runs, (run + 1) * pixels // runs):
+            for ch in range(c):
+                grad_x[(image * pixels + pixel) * c + ch] = grad_out[image * c + ch] / pixels

@@ -11,4 +11,5 @@ const kg_entry KG_TABLE(pooling)[] = {{"max_pool2d_forward", KG_NAME(max_pool2d_
                                       {"avg_pool2d_forward", KG_NAME(avg_pool2d_forward)},
                                       {"avg_pool2d_backward", KG_NAME(avg_pool2d_backward)},
                                       {"global_avg_pool2d_forward", KG_NAME(global_avg_pool2d_forward)},
+                                      {"global_avg_pool2d_backward", KG_NAME(global_avg_pool2d_backward)},
                                       {0}};

@@ -128,9 +128,10 @@ static inline void set_tap(void *taps, int64_t at, int64_t tap, int bytes) {
     if (bytes == 4) ((int32_t *)taps)[at] = (int32_t)tap;
 }
 
-/* max.c, average.c: the kernels. */
+/* max.c, average.c, whole.c: the kernels. */
 kg_kernel KG_NAME(max_pool2d_forward), KG_NAME(max_pool2d_backward), KG_NAME(max_pool2d_indices),
-    KG_NAME(avg_pool2d_forward), KG_NAME(avg_pool2d_backward), KG_NAME(global_avg_pool2d_forward);
+    KG_NAME(avg_pool2d_forward), KG_NAME(avg_pool2d_backward), KG_NAME(global_avg_pool2d_forward),
+    KG_NAME(global_avg_pool2d_backward);
 
 /* planes.c: rows of one-channel images (NCHW memory). `at`: of the row's first output among all. */
 void KG_NAME(pool_max_row)(const pool_shape *s, span v, const span *spans, const float *image, float *out, void *taps,

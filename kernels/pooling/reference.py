@@ -75,6 +75,10 @@ def global_avg_pool2d_forward(x, out, items, images, pixels, c):
     out[...] = x.mean((2, 3), keepdims=True)
 
 
+def global_avg_pool2d_backward(grad_out, grad_x, items, images, pixels, c):
+    grad_x[...] = grad_out / pixels
+
+
 def divisor(ys, xs, padded, adaptive, count_include_pad, divisor_override):
     if divisor_override and not adaptive:
         return divisor_override

@@ -1,8 +1,11 @@
 /* A claim-based thread pool that costs a fair share, and no more, when other processes want the same cores.
  *
  * A job is (task, context, chunks). One atomic word holds the epoch (40 bits) and the chunks left to claim (24 bits).
- * Whoever is free, the caller included, takes the next chunk by decrementing it; the caller then waits only for chunks
- * that were claimed, so a worker that never gets a core delays nobody. Three rules carry the correctness:
+ * Whoever is free, the caller included, claims a chunk by decrementing it; the caller then waits only for chunks that
+ * were claimed, so a worker that never gets a core delays nobody. Which chunk a claim stands for: each thread has a
+ * part of the chunks to itself, the same part in every job of that many chunks, so that it meets the data that its own
+ * cache still holds; once its part is done it takes from the others'. There are as many claims as chunks, so whoever
+ * has claimed finds one. Three rules carry the correctness:
  *   1. The job's fields change only while the word says "none left". A worker reads word, fields, and then claims by
  *      compare-and-swap; success proves that the fields belong to this epoch (as in a sequence lock).
  *   2. A worker reports its chunks in one addition when it finds none left. The epoch cannot advance before that.
@@ -40,11 +43,17 @@ struct worker {
     _Atomic int cpu; /* where it went to sleep */
 };
 
+struct part {
+    _Alignas(64) _Atomic int64_t taken; /* chunks of this part, or more: those who come too late count, too */
+};
+
 static struct {
     _Alignas(64) _Atomic uint64_t word; /* epoch << LEFT_BITS | chunks left */
     _Atomic(kg_task *) task;
     _Atomic(void *) context;
     _Atomic int64_t chunks;
+    _Atomic int parts;
+    _Atomic bool from_last; /* each part from its last chunk to its first */
     _Atomic int caller_cpu;
     _Alignas(64) _Atomic uint32_t finished; /* chunks reported; the caller sleeps on it */
     _Atomic bool caller_sleeps;
@@ -58,6 +67,7 @@ static struct {
     _Atomic bool stop;
     int workers;
     struct worker worker[MAX_WORKERS];
+    struct part part[MAX_WORKERS + 1]; /* the caller's, then those of the workers */
 } pool;
 
 static KG_THREAD_LOCAL bool inside; /* this thread runs a chunk, or is a worker */
@@ -125,7 +135,18 @@ static bool spin_again(struct spin *spin) {
 
 static bool none_left(void) { return ((int64_t)pool.word & LEFT_MASK) == 0; }
 
-static void work(void) {
+/* For who has claimed: the next chunk of part `own`, or else of the first part after it that has one. */
+static int64_t next_chunk(int own, int64_t chunks) {
+    const int parts = pool.parts;
+    for (int p = own < parts ? own : 0;; p = p + 1 < parts ? p + 1 : 0) {
+        const int64_t first = chunks * p / parts, last = chunks * (p + 1) / parts - 1;
+        if (pool.part[p].taken > last - first) continue;
+        const int64_t i = atomic_fetch_add(&pool.part[p].taken, 1);
+        if (i <= last - first) return pool.from_last ? last - i : first + i;
+    }
+}
+
+static void work(int own) {
     int64_t done = 0, chunks = 0, left;
     uint64_t word = pool.word;
     while ((left = (int64_t)word & LEFT_MASK)) {
@@ -133,7 +154,7 @@ static void work(void) {
         void *context = pool.context;
         chunks = pool.chunks;
         if (!atomic_compare_exchange_weak(&pool.word, &word, word - 1)) continue;
-        task(context, chunks - left);
+        task(context, next_chunk(own, chunks));
         done++;
         word = pool.word;
     }
@@ -145,7 +166,7 @@ static void *worker_main(void *self) {
     struct worker *worker = self;
     inside = true;
     while (!pool.stop) {
-        work();
+        work((int)(worker - pool.worker) + 1);
         bool found = false;
         int cpu = current_cpu();
         worker->cpu = cpu;
@@ -265,10 +286,10 @@ static bool take_pool(int64_t chunks, double us, bool *wake_up) {
     return (*wake_up || pool.spinning > 0) && !atomic_exchange(&pool.taken, true);
 }
 
-void kg_parallel(kg_task *task, void *context, int64_t chunks, double us) {
+static void share(kg_task *task, void *context, int64_t chunks, double us, bool from_last) {
     bool wake_up;
     if (!take_pool(chunks, us, &wake_up)) {
-        for (int64_t i = 0; i < chunks; i++) task(context, i);
+        for (int64_t i = 0; i < chunks; i++) task(context, from_last ? chunks - 1 - i : i);
         return;
     }
     pool.caller_cpu = current_cpu();
@@ -276,6 +297,9 @@ void kg_parallel(kg_task *task, void *context, int64_t chunks, double us) {
     pool.task = task;
     pool.context = context;
     pool.chunks = chunks;
+    pool.parts = chunks <= pool.workers ? (int)chunks : pool.workers + 1;
+    pool.from_last = from_last;
+    for (int p = 0; p < pool.parts; p++) pool.part[p].taken = 0;
     pool.finished = 0;
     pool.word = ((pool.word >> LEFT_BITS) + 1) << LEFT_BITS | (uint64_t)chunks;
 
@@ -288,8 +312,14 @@ void kg_parallel(kg_task *task, void *context, int64_t chunks, double us) {
         wake(&pool.gate, missing);
     }
     inside = true;
-    work();
+    work(0);
     inside = false;
     wait_for_claimed(chunks, us);
     pool.taken = false;
+}
+
+void kg_parallel(kg_task *task, void *context, int64_t chunks, double us) { share(task, context, chunks, us, false); }
+
+void kg_parallel_from_last(kg_task *task, void *context, int64_t chunks, double us) {
+    share(task, context, chunks, us, true);
 }

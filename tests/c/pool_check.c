@@ -43,7 +43,7 @@ static void count(void *context, int64_t chunk) {
 static void check_once(unsigned *seed) {
     int visits[200] = {0};
     struct counts c = {visits, 1 + rand_r(seed) % 200, rand_r(seed) % 8 == 0};
-    kg_parallel(count, &c, c.chunks, rand_r(seed) % 100);
+    (rand_r(seed) % 4 ? kg_parallel : kg_parallel_from_last)(count, &c, c.chunks, rand_r(seed) % 100);
     for (int i = 0; i < 200; i++) CHECK(visits[i] == (i < c.chunks)); /* also: all is visible to the caller */
 }
 

@@ -202,7 +202,7 @@ cdef Array broadcast_run(Kernel k, list inputs, int out_code, const double *scal
             with nogil:
                 run_chunks(r.run, pointers, r.sizes, scalars, ns, 64)
         return out
-    r.count = 1 if ns < 15000 else min(<int64_t>(ns / 10000) + 1, 64)
+    r.count = 1 if ns < 15000 else min(4 * (<int64_t>(ns / 20000) + 1), 64)
     if r.count > r.rows:
         r.count = r.rows
     if r.count == 1:

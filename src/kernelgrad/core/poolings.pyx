@@ -23,6 +23,7 @@ cdef Kernel max_indices = get_kernel("max_pool2d_indices")
 cdef Kernel avg_forward = get_kernel("avg_pool2d_forward")
 cdef Kernel avg_backward = get_kernel("avg_pool2d_backward")
 cdef Kernel global_forward = get_kernel("global_avg_pool2d_forward")
+cdef Kernel global_backward = get_kernel("global_avg_pool2d_backward")
 cdef double no_scalars[1]
 
 
@@ -94,6 +95,18 @@ cdef int run_global(void **arrays, Array image, bint nhwc) except -1:
     return global_forward.launch(arrays, 2, sizes, 4, no_scalars, 0, False)
 
 
+cdef int run_global_backward(void **arrays, Array image, bint nhwc) except -1:
+    cdef int64_t sizes[4]
+    sizes[1] = image.dims[0] * (1 if nhwc else image.dims[1])
+    sizes[2], sizes[3] = image.dims[2] * image.dims[3], image.dims[1] if nhwc else 1
+    sizes[0] = sizes[1] * (8 if sizes[1] < 8 and sizes[2] >= 64 else 1)    # few images: threads share their pixels
+    return global_backward.launch(arrays, 2, sizes, 4, no_scalars, 0, False)
+
+
+cdef bint is_global(PoolPlan plan) noexcept:
+    return plan.geometry[10] and plan.geometry[0] == 1 and plan.geometry[1] == 1
+
+
 def pool(Array x not None, PoolPlan plan not None, bint return_indices=False):
     """Pool the last one or two dimensions of x; with the indices of the maxima if asked for."""
     cdef Array source, image, out, view, taps = None, indices
@@ -112,7 +125,7 @@ def pool(Array x not None, PoolPlan plan not None, bint return_indices=False):
     if plan.average:
         if not out.size:
             pass
-        elif geometry[10] and geometry[0] == 1 and geometry[1] == 1:
+        elif is_global(plan):
             run_global(arrays, image, nhwc)
         else:
             run(avg_forward, arrays, 2, image, geometry[0], plan, nhwc, 0)
@@ -172,7 +185,11 @@ cdef class PoolNode(Node):
         arrays[0] = <void *>g
         if self.plan.average:
             arrays[1] = <void *>view
-            if grad_x.size:
+            if not grad_x.size:
+                pass
+            elif is_global(self.plan):
+                run_global_backward(arrays, view, self.nhwc)
+            else:
                 run(avg_backward, arrays, 2, view, view.dims[2], self.plan, self.nhwc, 0)
         else:
             arrays[1] = <void *>self.taps

@@ -108,20 +108,22 @@ cdef Array aligned(Array g, Array p):
     return like
 
 
-def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names, bint counted, bint alone, double grad_scale):
+def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names, bint counted, str number, double grad_scale):
     """One step of `kernel` over the parameters of `group` that have a gradient.
 
     names : keys of the state arrays that the kernel takes after parameter and gradient; an absent or None one is passed as NULL
     counted : state has "step", a float32 number that is raised by one here
-    alone : constants depend on a parameter's own state, not on its step alone
+    number : key of one number in the state that the constants depend on besides the step, and that `_constants` changes; or None
 
     Calls ``optimizer._init_state(param, group)`` for a parameter without state, and ``optimizer._constants(group, step, state)``
-    once for each distinct step, which returns (flags, scalars) for the kernel. Without `counted`, step is 1 the first time, else 2.
+    once for each distinct step and number, which returns (flags, scalars) for the kernel. Without `counted`, step is 1 the first time, else 2.
     """
     cdef list params = group["params"], held = []
     cdef int64_t count = 0, n = len(params), i
     cdef int k, n_states = len(names), n_flags = 0, n_scalars = 0
     cdef double t, last = -1
+    cdef float before = 0, after = 0         # the number of the last parameter whose constants were computed
+    cdef float *moved = NULL
     cdef Array p, g, s
     cdef Array slow_p
     cdef dict own
@@ -164,7 +166,17 @@ def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names
             if counted:
                 s = <Array?>own["step"]
                 t = step_number(s)
-            if t != last or alone:
+            if number is not None:
+                s = <Array?>own[number]
+                moved = <float *>s.data if s.code == FLOAT32 and s.size == 1 and s.on == CPU else NULL
+                if moved != NULL:
+                    s.storage.version += 1
+            if t == last and (number is None if moved == NULL else moved[0] == before):
+                if moved != NULL:
+                    moved[0] = after
+            else:
+                if moved != NULL:
+                    before = moved[0]
                 c_flags, c_scalars = optimizer._constants(group, t, own)
                 n_flags = len(<tuple>c_flags)
                 n_scalars = len(<tuple>c_scalars)
@@ -174,6 +186,8 @@ def step_group(Kernel kernel not None, optimizer, dict group, state, tuple names
                     scalars[k] = (<tuple>c_scalars)[k]
                 scalars[0] *= grad_scale
                 last = t
+                if moved != NULL:
+                    after = moved[0]
             if p.size == 0:
                 continue
             objects[0] = <void *>p

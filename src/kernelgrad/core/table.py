@@ -264,6 +264,7 @@ TABLE = [
     Kernel("avg_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("avg_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("global_avg_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.1),
+    Kernel("global_avg_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.1),
     # ---- embedding ----
     Kernel("embedding_forward", "embedding", simd=ALL, jit=FLOATS, cuda=ALL),
     Kernel("index_order", "embedding", simd=("int64",), whole=True),
@@ -280,6 +281,7 @@ TABLE = [
     Kernel("sgd_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("adam_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("nadam_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
+    Kernel("radam_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("adamax_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("rmsprop_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),
     Kernel("adagrad_step", "optim", simd=F32, jit=FLOATS, cuda=FLOATS),

@@ -151,7 +151,7 @@ class NAdam(FusedOptimizer):
 
     kernel = "nadam_step"
     names = ("exp_avg", "exp_avg_sq")
-    alone = True  # the product of all mu so far is each parameter's own
+    number = "mu_product"  # the product of all mu so far
 
     def __init__(
         self,
@@ -213,6 +213,74 @@ class NAdam(FusedOptimizer):
             correction,
             group["eps"],
         )
+
+
+class RAdam(FusedOptimizer):
+    """Adam whose step begins as momentum alone, until the variance of an adaptive step is known well enough, and is then
+    rectified: ``p = p - lr r_t m' / (sqrt(v') + eps)``.
+
+    Parameters
+    ----------
+    params : as in `Optimizer`
+    lr, betas, eps : as in `Adam`; eps is added to ``sqrt(v)``, before the correction
+    weight_decay : added to the gradient times the parameter; or, with `decoupled_weight_decay`, the parameter shrinks
+        by ``lr weight_decay`` in every step
+    maximize : turn the sign of the gradient
+    foreach : accepted for PyTorch's sake; the step is always fused
+
+    References
+    ----------
+    Liu et al. (2020), https://arxiv.org/abs/1908.03265
+    """
+
+    kernel = "radam_step"
+    names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0,
+        decoupled_weight_decay=False,
+        *,
+        foreach=None,
+        maximize=False,
+        capturable=False,
+        differentiable=False,
+    ):
+        check_common(lr, betas, eps, weight_decay)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "differentiable": differentiable,
+            },
+        )
+
+    def _constants(self, group, step, state):
+        beta1, beta2 = group["betas"]
+        lr, weight_decay = float(group["lr"]), group["weight_decay"]
+        shrink = 1.0
+        if group["decoupled_weight_decay"]:
+            shrink, weight_decay = 1.0 - lr * weight_decay, 0.0
+        size, left = lr / (1.0 - beta1**step), 1.0 - beta2**step
+        most = 2.0 / (1.0 - beta2) - 1.0  # rho_inf, the length of the average that v approaches; rho is that so far
+        rho = most - 2.0 * step * beta2**step / left
+        rectified = rho > 5.0
+        if rectified:
+            rect = (rho - 4.0) * (rho - 2.0) * most / ((most - 4.0) * (most - 2.0) * rho)
+            size *= math.sqrt(rect) * math.sqrt(left)
+        scale = -1.0 if group["maximize"] else 1.0
+        return (rectified,), (scale, weight_decay, shrink, 1.0 - beta1, beta2, 1.0 - beta2, size, group["eps"])
 
 
 class Adamax(FusedOptimizer):

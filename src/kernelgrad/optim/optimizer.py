@@ -241,14 +241,14 @@ class FusedOptimizer(Optimizer):
     loop.
 
     A subclass names its `kernel`, the `names` of its state arrays in the kernel's order, whether it is `counted`
-    (state has "step") or its constants need a parameter's own state (`alone`), and computes the kernel's constants.
+    (state has "step"), the `number` of its state on which the constants depend besides, and computes the kernel's
+    constants.
     """
 
     kernel: str | None = None
     names: tuple[str, ...] = ()
     counted = True
-    alone = False
-    keeps: tuple[str, ...] = ()  # state entries that are one number
+    number: str | None = None  # a state entry of one number, which `_constants` moves on
 
     def __init__(self, params, defaults):
         if defaults.get("capturable") or defaults.get("differentiable"):
@@ -282,7 +282,7 @@ class FusedOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            step_group(self._kernel, self, group, self.state, self._names(group), self.counted, self.alone, grad_scale)
+            step_group(self._kernel, self, group, self.state, self._names(group), self.counted, self.number, grad_scale)
         self._steps += 1
         if self._hooks["step_post"]:
             for hook in list(self._hooks["step_post"].values()):

@@ -73,6 +73,8 @@ CASES = [
     _case("", "adam_step", 2, (0,), (*COMMON, 0.1, 0.999, 1e-3, 0.01, 1.2, 1e-8), absent=(4,)),
     _case("_amsgrad", "adam_step", 3, (1,), (*COMMON, 0.1, 0.999, 1e-3, 0.01, 1.2, 1e-8)),
     _case("", "nadam_step", 2, (), (*COMMON, 0.1, 0.999, 1e-3, 0.01, 0.02, 1.2, 1e-8)),
+    _case("", "radam_step", 2, (1,), (*COMMON, 0.1, 0.999, 1e-3, 0.01, 1e-8)),
+    _case("_unrectified", "radam_step", 2, (0,), (*COMMON, 0.1, 0.999, 1e-3, 0.01, 1e-8)),
     _case("", "adamax_step", 2, (), (*COMMON, 0.1, 0.999, 0.01, 1e-8)),
     _case("", "rmsprop_step", 1, (0, 0), (*COMMON, 0.9, 0.1, 0.01, 1e-8, 0.9), absent=(3, 4)),
     _case("_momentum", "rmsprop_step", 2, (0, 1), (*COMMON, 0.9, 0.1, 0.01, 1e-8, 0.9), absent=(3,)),

@@ -67,7 +67,7 @@ def _wrong(op, shape, message, exception=RuntimeError, **options):
 
 MAX = ("max_pool2d_forward", "max_pool2d_backward")
 AVG = ("avg_pool2d_forward", "avg_pool2d_backward")
-ADAPTIVE_AVG = (*AVG, "global_avg_pool2d_forward")
+ADAPTIVE_AVG = (*AVG, "global_avg_pool2d_forward", "global_avg_pool2d_backward")
 IMAGE = (64, 64, 28, 28)
 
 CASES = [
