@@ -137,3 +137,14 @@ def test_dropout_draws_one_mask_for_both_passes(shape):
     assert (x.grad == y.detach()).numpy().all()
     assert ops.dropout(x, 0.4, training=False) is x
     assert not ops.dropout(kg.ones(5), 1.0).numpy().any()
+
+
+def test_like_keeps_the_layout_of_its_model():
+    model = kg.zeros(2, 3, 4, 5).to(memory_format=kg.channels_last)
+    for make, again in [(kg.rand_like, kg.rand), (kg.randn_like, kg.randn)]:
+        kg.manual_seed(1)
+        found = make(model)
+        assert found.stride() == model.stride()
+        kg.manual_seed(1)
+        np.testing.assert_array_equal(found.permute(0, 2, 3, 1).numpy().ravel(), again(120).numpy())
+        assert make(model.permute(0, 2, 3, 1)[:, 1:]).shape == (2, 3, 5, 3)

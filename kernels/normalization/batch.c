@@ -70,6 +70,13 @@ static void over(kg_task *task, batch *b, int64_t chunks, double ns) {
     else if (chunks > 1)
         kg_parallel(task, b, chunks, (double)(b->outer * b->columns) * ns * 1e-3);
 }
+/* The same from the last chunk of each thread to its first. */
+static void over_from_last(kg_task *task, batch *b, int64_t chunks, double ns) {
+    if (chunks == 1)
+        task(b, 0);
+    else if (chunks > 1)
+        kg_parallel_from_last(task, b, chunks, (double)(b->outer * b->columns) * ns * 1e-3);
+}
 
 /* ---- Reading ---- */
 
@@ -163,9 +170,9 @@ static void sums(batch *b, double *sum, double *dot) {
 
 /* ---- Writing ---- */
 
-static void affine_piece(void *context, int64_t chunk) {
+static void affine_piece(void *context, int64_t piece) {
     const batch *b = context;
-    const span s = span_of(&b->writing, b->writing.pieces - 1 - chunk);
+    const span s = span_of(&b->writing, piece);
     int64_t at = s.start * b->columns;
     if (b->writes_columns) {
         column_affine(b->x + at, b->out + at, b->tile[0], b->tile[1], b->tile[2], s.rows, s.width);
@@ -176,9 +183,9 @@ static void affine_piece(void *context, int64_t chunk) {
             plane_affine(b->x + at, b->out + at, b->inner, b->mean[i], b->scale[i], b->shift[i]);
 }
 
-static void gradient_piece(void *context, int64_t chunk) {
+static void gradient_piece(void *context, int64_t piece) {
     const batch *b = context;
-    const span s = span_of(&b->writing, b->writing.pieces - 1 - chunk);
+    const span s = span_of(&b->writing, piece);
     int64_t at = s.start * b->columns;
     if (b->writes_columns) {
         column_gradient(b->x + at, b->grad_out + at, b->out + at, b->tile[0], b->tile[1], b->tile[3], b->tile[2],
@@ -194,7 +201,7 @@ static void gradient_piece(void *context, int64_t chunk) {
 static void write(batch *b, kg_task *task, double ns) {
     const float *const by_channel[4] = {b->mean, b->scale, b->shift, b->slope};
     for (int k = 0; k < 4 && b->writes_columns; k++) fill_tile(b, b->tile[k], by_channel[k], &b->writing);
-    over(task, b, b->writing.pieces, ns);
+    over_from_last(task, b, b->writing.pieces, ns);
 }
 
 /* ---- The kernels ---- */

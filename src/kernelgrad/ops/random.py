@@ -181,7 +181,8 @@ def fill(k, x, generator, sizes=(), scalars=()):
     return copy_(x, dense)
 
 
-def fresh(size, dtype, device, requires_grad, k, generator, scalars):
+def fresh(size, dtype, device, requires_grad, k, generator, scalars, like=None):
+    """Random numbers in a new array; one in the memory layout of `like`, in the order of its memory, where given."""
     if len(size) == 1 and not isinstance(size[0], numbers.Integral):
         (size,) = size
     dtype = get_default_dtype() if dtype is None else as_dtype(dtype)
@@ -189,7 +190,11 @@ def fresh(size, dtype, device, requires_grad, k, generator, scalars):
         raise RuntimeError(
             f"{k.name.split('_')[0]}: expected a floating-point dtype, got {dtype}; use randint for integers"
         )
-    x = fill(k, empty(tuple(size), dtype, device), generator, (), scalars)
+    if like is None or device != like.device:
+        x = empty(tuple(size), dtype, device)
+    else:
+        x = empty_like(like, dtype)
+    fill(k, x, generator, (), scalars)
     return set_requires_grad(x, True) if requires_grad else x
 
 
@@ -204,25 +209,15 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
 
 
 def rand_like(input, *, generator=None, dtype=None, device=None, requires_grad=False):
-    """`rand` with the shape, dtype and device of `input`."""
-    return rand(
-        tuple(input.shape),
-        generator=generator,
-        dtype=dtype or input.dtype,
-        device=device or input.device,
-        requires_grad=requires_grad,
-    )
+    """`rand` with the shape, layout, dtype and device of `input`."""
+    size, device = (tuple(input.shape),), device or input.device
+    return fresh(size, dtype or input.dtype, device, requires_grad, _uniform, generator, (0.0, 1.0), input)
 
 
 def randn_like(input, *, generator=None, dtype=None, device=None, requires_grad=False):
-    """`randn` with the shape, dtype and device of `input`."""
-    return randn(
-        tuple(input.shape),
-        generator=generator,
-        dtype=dtype or input.dtype,
-        device=device or input.device,
-        requires_grad=requires_grad,
-    )
+    """`randn` with the shape, layout, dtype and device of `input`."""
+    size, device = (tuple(input.shape),), device or input.device
+    return fresh(size, dtype or input.dtype, device, requires_grad, _normal, generator, (0.0, 1.0), input)
 
 
 def integers(size, low, high, generator, device):
