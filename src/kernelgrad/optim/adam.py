@@ -216,8 +216,8 @@ class NAdam(FusedOptimizer):
 
 
 class RAdam(FusedOptimizer):
-    """Adam whose step begins as momentum alone, until the variance of an adaptive step is known well enough, and is then
-    rectified: ``p = p - lr r_t m' / (sqrt(v') + eps)``.
+    """Adam whose step begins as momentum alone, until the variance of an adaptive step is known well enough, and is
+    then rectified: ``p = p - lr r_t m' / (sqrt(v') + eps)``.
 
     Parameters
     ----------
