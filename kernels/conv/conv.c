@@ -63,9 +63,11 @@ static int pixels_pay(const conv_shape *s) {
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
 /* Narrow groups leave lanes of a product idle: from about 10 outputs on few enough that it is quicker all the same. One
- * tap alone would not repay bringing its inputs to their lanes, which takes inputs from nearby. */
+ * tap alone would not repay bringing its inputs to their lanes, nor would inputs from far apart, or so many that a band
+ * of them fills the cache. */
 static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
-    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in <= 2 * outs;
+    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in <= 16 * outs &&
+           in <= most(16 * s->groups, 2 * outs);
 }
 
 typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;

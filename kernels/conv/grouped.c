@@ -28,13 +28,34 @@ int64_t KG_NAME(conv_lane_offsets)(int64_t vector, int64_t in, int64_t outs, int
     return first * in;
 }
 
+/* As spread_row, where the lanes' inputs lie in several pairs of vectors: each lane takes its own from one of them. */
+static void spread_far(const float *from, int64_t channels, int64_t pixels, const float *end, const int32_t *offset,
+                       float *to) {
+    int64_t pairs = offset[VEC_LANES - 1] / (2 * VEC_LANES) + 1;
+    const vec_i32 all = vec_loadu_i32(offset);
+    int32_t in_pair[VEC_LANES];
+    for (int64_t j = 0; j < VEC_LANES; j++) in_pair[j] = offset[j] & (2 * VEC_LANES - 1);
+    const vec_i32 index = vec_loadu_i32(in_pair);
+    for (int64_t x = 0; x < pixels; x++, from += channels, to += VEC_LANES) {
+        const int whole = end - from >= pairs * 2 * VEC_LANES;
+        vec_f32 v = vec_zero();
+        for (int64_t q = 0; q < pairs; q++) {
+            const float *at = from + q * 2 * VEC_LANES, *next = at + VEC_LANES;
+            vec_f32 a = whole ? vec_loadu(at) : vec_load(at, end - at);
+            vec_f32 b = whole ? vec_loadu(next) : vec_load(next, end - next);
+            vec_f32 own = vec_permute2(a, b, index);
+            v = vec_select(vec_i32_gt(all, vec_i32_set((int32_t)(q * 2 * VEC_LANES - 1))), own, v);
+        }
+        vec_storeu(to, v);
+    }
+}
+
 /* Input i of each lane's group, for the pixels `from`, from + channels, ... `end`: of the whole source; only the last
  * pixels before it need masked loads. */
 static void spread_row(const float *from, int64_t channels, int64_t pixels, const float *end, const int32_t *offset,
                        float *to) {
     if (offset[VEC_LANES - 1] >= 2 * VEC_LANES) { /* beyond the reach of a shuffle */
-        for (int64_t x = 0; x < pixels; x++, from += channels, to += VEC_LANES)
-            for (int64_t j = 0; j < VEC_LANES; j++) to[j] = from[offset[j]];
+        spread_far(from, channels, pixels, end, offset, to);
         return;
     }
     const vec_i32 index = vec_loadu_i32(offset);

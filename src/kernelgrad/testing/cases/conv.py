@@ -172,6 +172,16 @@ CASES = [
         kwargs=[{"padding": 1, "groups": 4}, {"stride": 2, "groups": 4}, {"padding": 2, "dilation": 2, "groups": 4}],
     ),
     _case(
+        "conv2d_grouped_far",  # many inputs to an output: those of one vector lie in up to eight pairs of vectors
+        shapes=[
+            ((2, 100, 4, 9), (20, 5, 3, 3), True),
+            ((1, 320, 4, 3), (20, 16, 3, 3), False),
+            ((1, 240, 3, 8), (60, 12, 2, 3), True),
+        ],
+        kwargs=[{"padding": 1, "groups": 20}],
+        tolerance=2,
+    ),
+    _case(
         "conv2d_grouped_3x3",  # Winograd for each group
         shapes=[
             ((2, 40, 9, 10), (36, 20, 3, 3), True),
