@@ -33,12 +33,14 @@ SLOW = 3  # rounds of a contender one call of which takes longer than the whole 
 
 @dataclass
 class Contender:
-    """Something to time. `inside` makes a context that is entered around each round, outside of the clock."""
+    """Something to time. `inside` makes a context that is entered around each round, outside of the clock. `lingers`:
+    how many seconds its idle threads keep spinning, for which the turns of the others must wait."""
 
     name: str
     call: Callable[[], Any]
     inside: Callable[[], Any] = contextlib.nullcontext
     finish: Callable[[], Any] | None = None  # waits for a device that runs behind
+    lingers: float = 0.0
 
     def round(self, calls: int) -> float:
         """Seconds per call, over `calls` calls."""
@@ -78,13 +80,14 @@ def race(contenders: Sequence[Contender], seconds: float) -> tuple[dict[str, lis
             rounds[contender.name] = SLOW if once > seconds else max(FEWEST, min(most, int(seconds / each)))
         contenders = [contender for contender in contenders if contender.name not in absent]
         samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        warm_up = max([WARM_UP, *(contender.lingers for contender in contenders)])
         for turn in range(max(rounds.values(), default=0)):
             # Those with fewer rounds spread them over the race instead of running them all at its start.
             for contender in contenders:
                 due = (turn + 1) * rounds[contender.name] / max(rounds.values())
                 if len(samples[contender.name]) < int(due + 1e-9):
                     if not alone:
-                        contender.round(max(1, round(WARM_UP / once_of[contender.name])))
+                        contender.round(max(1, round(warm_up / once_of[contender.name])))
                     samples[contender.name].append(contender.round(calls[contender.name]))
         return samples, absent
     finally:
