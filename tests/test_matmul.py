@@ -25,7 +25,16 @@ def normal(*shape, dtype=np.float32):
 @pytest.mark.parametrize("level", core.available_levels())
 @pytest.mark.parametrize(
     ("m", "k", "n"),
-    [(40, 784, 70), (5, 64, 1), (33, 100, 600), (7, 900, 33), (50, 450, 310), (150, 900, 5), (90, 1000, 1)],
+    [
+        (40, 784, 70),
+        (5, 64, 1),
+        (33, 100, 600),
+        (7, 900, 33),
+        (50, 450, 310),
+        (20, 1100, 1000),
+        (150, 900, 5),
+        (90, 1000, 1),
+    ],
 )
 def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
     x, weight, bias = normal(m, k), normal(n, k), normal(n)

@@ -71,8 +71,14 @@ static void stream_chunk(void *context, int64_t chunk) {
     finish(&t->epilogue, sums, width, g->m, first, (real *)g->c + first, g->c_row, n);
 }
 
-/* Elements of B: below that tiles are faster, which read B in place from L2. */
-static inline int64_t stream_from(int64_t m) { return m == 1 ? 262144 : m <= 3 ? 32768 : 131072; }
+/* Elements of B: below that tiles are faster, which read B in place from the cache. They share their work between
+ * threads in finer chunks; on one thread they need some rows, and rows of B that are whole cache lines. */
+static inline int64_t stream_from(const gemm_args *g) {
+    if (g->m == 1) return 1 << 18;
+    if (g->m > 3 && g->m < 24 && collides(g->b_row, 4096)) return 1 << 17; /* tiles would pack */
+    if (kg_threads() > 1 || (g->m >= 8 && g->b_row % 16 == 0)) return g->m < 16 ? 1 << 20 : 1 << 21;
+    return g->m <= 3 ? 1 << 15 : 1 << 17;
+}
 
 static void multiply_stream(const gemm_args *g) {
     const int64_t kc = block_rows(g->k), blocks = ceil_div(g->k, kc);
