@@ -10,12 +10,16 @@
 /* The register tile: rows x 2 vectors of accumulators, and what else an iteration needs, fill the register file. */
 #if VEC_LANES == 16
 #define TILE_ROWS 14
+#define SINGLE_ROWS 28 /* of a tile one vector wide */
 #elif VEC_LANES == 8
 #define TILE_ROWS 6
+#define SINGLE_ROWS 12
 #elif defined KG_ISA_neon
 #define TILE_ROWS 8
+#define SINGLE_ROWS 16
 #else
 #define TILE_ROWS 4
+#define SINGLE_ROWS 8
 #endif
 #define PANEL (2 * VEC_LANES) /* columns of the register tile; packed weights come in panels this wide */
 

@@ -9,10 +9,11 @@
 #include "conv/conv.h"
 #include "matmul/transpose.h"
 
-#define BLOCK 49152   /* floats of gathered rows: a fifth of L2 */
-#define BAND 24576    /* floats of a band of rows */
-#define MOST_TAPS 64  /* of kernels whose weights are packed by transposing */
-#define FEW_CHUNKS 16 /* split small problems at least this far, for the threads to share */
+#define BLOCK 49152      /* floats of gathered rows: a fifth of L2 */
+#define BAND 24576       /* floats of a band of rows */
+#define MOST_BAND 131072 /* half of L2 */
+#define MOST_TAPS 64     /* of kernels whose weights are packed by transposing */
+#define FEW_CHUNKS 16    /* split small problems at least this far, for the threads to share */
 
 typedef struct {
     conv_axis axes[2];
@@ -30,35 +31,39 @@ typedef struct {
 
 #define LANES TRANSPOSE_BLOCK
 
+/* Floats of a packed row of a panel: a last one of few columns is one vector wide. */
+static int64_t row_of(const product *z, int64_t panel) { return z->outs - panel * PANEL <= LANES ? LANES : PANEL; }
+
 /* The weights of one input, LANES outputs from `o` on, to packed rows: t[tap][LANES] holds all taps of the kernel. */
-static void place_taps(const product *z, const float *t, float *to) {
+static void place_taps(const product *z, const float *t, int64_t row, float *to) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     for (int64_t ty = 0; ty < v->taps; ty++)
-        for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * PANEL) {
+        for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * row) {
             int64_t tap = (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
             memcpy(to, t + tap * LANES, sizeof(float) * LANES);
         }
 }
 
 /* Of inputs first .. end-1 and LANES outputs, of which some may not be there, by blocks transposed in registers. */
-static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t first, int64_t end, float *to) {
+static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t first, int64_t end, int64_t row,
+                       float *to) {
     float t[MOST_TAPS + 2 * LANES][LANES];
     int64_t taps = z->kernel_taps;
-    to += first * PANEL, w += first * z->weight_in;
+    to += first * row, w += first * z->weight_in;
     if (z->weight_in == taps) {                                  /* the taps of all inputs are a run for each output */
         int64_t ready = 0, done = 0, all = (end - first) * taps; /* of the run: transposed to t, taken from t */
-        for (int64_t i = first; i < end; i++, to += PANEL) {
+        for (int64_t i = first; i < end; i++, to += row) {
             while (ready - done < taps && ready < all) {
                 transpose_part(w + ready, z->weight_out, lanes, all - ready, t[ready - done], LANES);
                 ready = least(ready + LANES, all);
             }
-            place_taps(z, t[0], to);
+            place_taps(z, t[0], row, to);
             done += taps;
             memmove(t[0], t[taps], sizeof(float) * LANES * (ready - done));
         }
         return;
     }
-    for (int64_t i = first; i < end; i++, w += z->weight_in, to += PANEL) { /* outputs lie side by side */
+    for (int64_t i = first; i < end; i++, w += z->weight_in, to += row) { /* outputs lie side by side */
         if (taps == 1) {
             for (int64_t lane = 0; lane < LANES; lane += VEC_LANES)
                 vec_storeu(to + lane, vec_load(w + lane, lanes - lane));
@@ -68,29 +73,31 @@ static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t 
         const int more = i + 1 < z->in && z->weight_in >= LANES;
         for (int64_t tap = 0; tap < taps; tap += LANES)
             transpose_part(w + tap, taps, lanes, more ? LANES : taps - tap, t[tap], LANES);
-        place_taps(z, t[0], to);
+        place_taps(z, t[0], row, to);
     }
 }
 
-/* packed[group][panel][k][PANEL], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input channels. */
+/* packed[group][panel][k][row_of panel], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input
+ * channels. */
 static void pack_weights(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, panel = chunk / parts % z->panels,
             group = chunk / parts / z->panels;
+    int64_t wide = row_of(z, panel);
     float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
     if (z->merge == 1 && z->kernel_taps <= MOST_TAPS) {
-        for (int64_t half = 0; half < PANEL; half += LANES) {
+        for (int64_t half = 0; half < wide; half += LANES) {
             int64_t o = panel * PANEL + half, lanes = most(least(LANES, z->outs - o), 0);
             const float *w = z->weight + group * z->weight_group + least(o, z->outs - 1) * z->weight_out;
-            pack_lanes(z, w, lanes, first, least(first + 16, z->in), to + half);
+            pack_lanes(z, w, lanes, first, least(first + 16, z->in), wide, to + half);
         }
         return;
     }
     for (int64_t i = first; i < least(first + 16, z->in); i++) {
         /* the group that input i is of, and the lanes that are outputs of the same */
         int64_t own = i / z->own_in, lane0 = own * z->own_outs - panel * PANEL;
-        int64_t low = least(most(lane0, 0), PANEL), high = most(least(lane0 + z->own_outs, PANEL), low);
+        int64_t low = least(most(lane0, 0), wide), high = most(least(lane0 + z->own_outs, wide), low);
         const float *w = z->weight + (group * z->merge + own) * z->weight_group - lane0 * z->weight_out +
                          (i - own * z->own_in) * z->weight_in;
         for (int64_t ty = 0; ty < v->taps; ty++)
@@ -98,10 +105,10 @@ static void pack_weights(void *context, int64_t chunk) {
                 int64_t tap =
                     (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
                 const float *from = w + tap;
-                float *row = to + ((ty * h->taps + tx) * z->in + i) * PANEL;
+                float *row = to + ((ty * h->taps + tx) * z->in + i) * wide;
                 for (int64_t lane = low; lane < high; lane++) row[lane] = from[lane * z->weight_out];
                 for (int64_t lane = 0; lane < low; lane++) row[lane] = 0;
-                for (int64_t lane = high; lane < PANEL; lane++) row[lane] = 0;
+                for (int64_t lane = high; lane < wide; lane++) row[lane] = 0;
             }
     }
 }
@@ -129,15 +136,15 @@ static reach whole_of(const conv_axis *a) {
 }
 
 /* The runs of a part that are left of taps v x h; `row`, `pixel`: floats from tap to tap of A. */
-static int64_t segments_of(const product *z, int64_t part, reach v, reach h, int64_t row, int64_t pixel,
+static int64_t segments_of(const product *z, int64_t part, reach v, reach h, int64_t row, int64_t pixel, int64_t b_row,
                            conv_segment *list) {
     int64_t k0 = part_start(&z->parts, part), k1 = part_start(&z->parts, part + 1), across = z->axes[1].taps, count = 0;
     for (int64_t tap = k0 / z->in; tap * z->in < k1; tap++) {
         int64_t ty = tap / across, tx = tap % across;
         if (ty < v.low || ty >= v.high || tx < h.low || tx >= h.high) continue;
         int64_t c0 = most(k0 - tap * z->in, 0), c1 = least(k1 - tap * z->in, z->in);
-        conv_segment s = {ty * row + tx * pixel + c0, (tap * z->in + c0) * PANEL, c1 - c0}, *last = list + count - 1;
-        if (count > 0 && last->a + last->k == s.a && last->b + last->k * PANEL == s.b)
+        conv_segment s = {ty * row + tx * pixel + c0, (tap * z->in + c0) * b_row, c1 - c0}, *last = list + count - 1;
+        if (count > 0 && last->a + last->k == s.a && last->b + last->k * b_row == s.b)
             last->k += s.k;
         else
             list[count++] = s;
@@ -164,8 +171,12 @@ static void multiply(void *context, int64_t chunk) {
             a.at = rows, a.row = z->row;
         }
         conv_epilogue e = epilogue_of(z, part, channel);
-        const float *b = z->packed + ((group * z->panels + panel0) * z->k + k0) * PANEL;
-        KG_NAME(conv_gemm)(pixel1 - pixel0, n, k1 - k0, &a, b, PANEL, z->k * PANEL, c, c_row, &e);
+        for (int64_t panel = panel0; panel < panel1; panel++) {
+            int64_t b_row = row_of(z, panel), at = (panel - panel0) * PANEL;
+            const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL + k0 * b_row;
+            KG_NAME(conv_gemm)(pixel1 - pixel0, least(n - at, PANEL), k1 - k0, &a, b, b_row, 0, c + at, c_row, &e);
+            if (e.bias) e.bias += PANEL;
+        }
     }
     if (z->dense) return;
     for (int64_t pixel = pixel0; pixel < pixel1; pixel++, c += c_row)
@@ -195,7 +206,8 @@ static void multiply_band(void *context, int64_t chunk) {
     conv_segment list[KC];
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
         for (int64_t part = 0; part < z->parts.count; part++) {
-            int64_t channel = group * z->outs + panel * PANEL, width = least(PANEL, z->outs - panel * PANEL);
+            int64_t b_row = row_of(z, panel), channel = group * z->outs + panel * PANEL,
+                    width = least(PANEL, z->outs - panel * PANEL);
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
             float *out = output_pixel(z, n * v->outputs * h->outputs) + channel;
@@ -204,11 +216,11 @@ static void multiply_band(void *context, int64_t chunk) {
             for (int64_t y = y0; y < y1; y++) {
                 reach r = reach_of(v, y);
                 if (r.low != last.low || r.high != last.high)
-                    a.segments = segments_of(z, part, r, all_h, tap_row, tap_pixel, list), last = r;
+                    a.segments = segments_of(z, part, r, all_h, tap_row, tap_pixel, b_row, list), last = r;
                 const int inner = y >= rows.low && y < rows.high;
                 int64_t x0 = inner ? columns.low : 0, x1 = inner ? columns.high : h->outputs;
                 a.at = band.at + (y - y0) * v->step * band.row + x0 * next_pixel;
-                KG_NAME(conv_gemm)(x1 - x0, width, 0, &a, b, PANEL, 0, out + y * out_row + x0 * out_pixel, out_pixel,
+                KG_NAME(conv_gemm)(x1 - x0, width, 0, &a, b, b_row, 0, out + y * out_row + x0 * out_pixel, out_pixel,
                                    &e);
             }
             if (rows.high == rows.low) continue;
@@ -216,9 +228,9 @@ static void multiply_band(void *context, int64_t chunk) {
             for (int64_t x = 0; x < h->outputs; x++) {
                 if (x == columns.low) x = columns.high;
                 if (x == h->outputs) break;
-                a.segments = segments_of(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, list);
+                a.segments = segments_of(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, b_row, list);
                 a.at = band.at + (rows.low - y0) * v->step * band.row + x * next_pixel;
-                KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, PANEL, 0,
+                KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, b_row, 0,
                                    out + rows.low * out_row + x * out_pixel, out_row, &e);
             }
         }
@@ -244,7 +256,7 @@ static void multiply_images(void *context, int64_t chunk) {
     conv_segment list[KC];
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
         for (int64_t part = 0; part < z->parts.count; part++) {
-            int64_t channel = group * z->outs + panel * PANEL;
+            int64_t b_row = row_of(z, panel), channel = group * z->outs + panel * PANEL;
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
             for (int64_t y = cut(v->outputs, z->row_parts, part_y); y < cut(v->outputs, z->row_parts, part_y + 1); y++)
@@ -252,8 +264,8 @@ static void multiply_images(void *context, int64_t chunk) {
                     conv_operand a = {.row = ld, .col = 1, .list = list};
                     a.at = source + ((y * v->step + v->first) * h->source + x * h->step + h->first) * pixel;
                     a.segments = segments_of(z, part, reach_of(v, y), reach_of(h, x), v->gap * h->source * pixel,
-                                             h->gap * pixel, list);
-                    KG_NAME(conv_gemm)(count, least(PANEL, z->outs - panel * PANEL), 0, &a, b, PANEL, 0,
+                                             h->gap * pixel, b_row, list);
+                    KG_NAME(conv_gemm)(count, least(PANEL, z->outs - panel * PANEL), 0, &a, b, b_row, 0,
                                        output_pixel(z, (n0 * v->outputs + y) * h->outputs + x) + channel, out_image,
                                        &e);
                 }
@@ -311,7 +323,7 @@ static void run(product *z) {
     z->edges = missed(h) > 0.04;
     kg_task *task = multiply;
     int64_t shared = z->images * z->groups; /* what there is for threads to share */
-    const int many = z->images >= 8 || (z->images >= 5 && missed(v) + missed(h) > 0.1);
+    const int many = (z->images >= 8 && h->outputs < 8) || (z->images >= 5 && missed(v) + missed(h) > 0.15);
     z->row_parts = 1;
     if (taps > 1 && z->in >= 16 && h->outputs <= 16 && many) {
         task = multiply_images;
@@ -320,7 +332,10 @@ static void run(product *z) {
         task = multiply_band;
         z->upright = h->outputs < 6 && v->outputs > h->outputs;
         int64_t row = v->step * ((h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1) * z->pixel;
-        z->blocks = least(v->outputs, most(ceil_div(v->outputs * row, BAND), ceil_div(FEW_CHUNKS, shared)));
+        /* Rows that two bands share are copied twice: bands grow where there are many of them to the own ones. */
+        int64_t rows = most(BAND / row, 1), halo = (v->taps - 1) * v->gap + 1 - v->step;
+        while (rows * v->step < 3 * halo && (rows + 1) * row + halo * row / v->step < MOST_BAND) rows++;
+        z->blocks = least(v->outputs, most(ceil_div(v->outputs, rows), ceil_div(FEW_CHUNKS, shared)));
         if (z->upright) z->blocks = least(z->blocks, ceil_div(v->outputs, 14));
         z->block = ceil_div(v->outputs, z->blocks), shared *= z->blocks;
     } else {

@@ -69,14 +69,21 @@ static inline void fetch(conv_ahead *two) {
 #define ALL_4(F, V) F(1, V) F(2, V) F(3, V) F(4, V)
 #define ALL_6(F, V) ALL_4(F, V) F(5, V) F(6, V)
 #define ALL_8(F, V) ALL_6(F, V) F(7, V) F(8, V)
-#define ALL_14(F, V) ALL_8(F, V) F(9, V) F(10, V) F(11, V) F(12, V) F(13, V) F(14, V)
+#define ALL_12(F, V) ALL_8(F, V) F(9, V) F(10, V) F(11, V) F(12, V)
+#define ALL_14(F, V) ALL_12(F, V) F(13, V) F(14, V)
+#define ALL_16(F, V) ALL_14(F, V) F(15, V) F(16, V)
+#define ALL_28(F, V) \
+    ALL_16(F, V)     \
+    F(17, V) F(18, V) F(19, V) F(20, V) F(21, V) F(22, V) F(23, V) F(24, V) F(25, V) F(26, V) F(27, V) F(28, V)
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
-#define ALL_TILES(F, V) CAT(ALL_, TILE_ROWS)(F, V)
 #define NAME(ROWS, VECS) tile_##ROWS##x##VECS,
-ALL_TILES(TILE, 1)
-ALL_TILES(TILE, 2)
-static tile *const tiles[2][TILE_ROWS + 1] = {{0, ALL_TILES(NAME, 1)}, {0, ALL_TILES(NAME, 2)}};
+#define TABLE(ROWS, VECS) {0, CAT(ALL_, ROWS)(NAME, VECS)}
+/* clang-format off */
+CAT(ALL_, SINGLE_ROWS)(TILE, 1)
+CAT(ALL_, TILE_ROWS)(TILE, 2)
+/* clang-format on */
+static tile *const single[] = TABLE(SINGLE_ROWS, 1), *const pairs[] = TABLE(TILE_ROWS, 2);
 
 void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *operand, const float *b, int64_t b_row,
                         int64_t panel, float *c, int64_t c_row, const conv_epilogue *e) {
@@ -84,8 +91,11 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *ope
     conv_operand A = *operand;
     if (A.list == NULL) A.list = &whole, A.segments = 1;
     if (m <= 0) return;
-    int64_t strips = ceil_div(m, TILE_ROWS), few = m / strips, longer = m % strips; /* evenly, never padded */
-    for (int64_t j = 0; j < n; j += PANEL, b += panel)
+    for (int64_t j = 0; j < n; j += PANEL, b += panel) {
+        const int two = n - j > VEC_LANES;
+        tile *const *tiles = two ? pairs : single;
+        int64_t strips = ceil_div(m, two ? TILE_ROWS : SINGLE_ROWS);
+        int64_t few = m / strips, longer = m % strips; /* rows split evenly, never padded */
         for (int64_t s = 0, i = 0, rows; s < strips; s++, i += rows) {
             rows = few + (s < longer);
             float *to = c + i * c_row + j;
@@ -95,7 +105,7 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *ope
                     __builtin_prefetch(to + r * c_row, 1);
                     __builtin_prefetch(to + r * c_row + VEC_LANES, 1);
                 }
-            tiles[n - j > VEC_LANES][rows](A.at + i * A.row, &A, b, b_row, to, c_row, n - j,
-                                           e->bias ? e->bias + j : NULL, e);
+            tiles[rows](A.at + i * A.row, &A, b, b_row, to, c_row, n - j, e->bias ? e->bias + j : NULL, e);
         }
+    }
 }
