@@ -9,11 +9,14 @@
 #define PIXELS 4
 #endif
 
+#define FEW_CHUNKS 32
+#define ROWS_AT_ONCE 16 /* of a chunk, where there are many */
+
 typedef struct {
     const conv_shape *s;
     const float *source, *bias;
     float *packed, *out; /* packed[tap_y kw + tap_x][channel] */
-    int64_t out_h, out_w, relu, data;
+    int64_t out_h, out_w, relu, data, chunks;
 } depthwise;
 
 static void pack_taps(const float *weight, int64_t taps, int64_t channels, float *packed) {
@@ -35,6 +38,7 @@ typedef struct {
     float *out;
     int64_t row, gap, next, w_row, w_gap, out_next, rows, relu;
     const float *ahead; /* the rows that the next output row will need first, from the pixel of output 0; or NULL */
+    int64_t ahead_rows, ahead_row;
 } strip;
 
 VEC_INLINE void finish(vec_f32 v, const strip *z, int64_t c, float *out, int64_t left) {
@@ -90,8 +94,8 @@ VEC_INLINE void outputs_row(int pixels, int step, int taps, const strip *z, int6
     for (; c + VEC_LANES <= channels; c += VEC_LANES) {
         if (z->ahead && c % 16 == 0) {
             const float *ahead = z->ahead + x * z->next + c;
-            UNROLL
-            for (int i = 0; i < pixels; i++) __builtin_prefetch(ahead + i * z->next, 0, 2);
+            for (int64_t y = 0; y < z->ahead_rows; y++, ahead += z->ahead_row) UNROLL
+            for (int i = 0; i < pixels * step; i++) __builtin_prefetch(ahead + i * z->gap, 0, 2);
         }
         outputs(pixels, step, taps, z, x, c, VEC_LANES);
     }
@@ -135,7 +139,9 @@ static void depthwise_row(const depthwise *z, const conv_axis *v, const conv_axi
                          .out_next = h->out_step * C,
                          .rows = t1 - t0,
                          .relu = z->relu,
-                         .ahead = v->step == 1 && h->step == 1 ? line + (sy + v->taps * v->gap) * h->source * C : NULL};
+                         .ahead = h->gap == 1 ? line + (sy + v->taps * v->gap) * h->source * C : NULL,
+                         .ahead_rows = v->step,
+                         .ahead_row = h->source * C};
     /* what has no body of its own is done one by one, as the edges are */
     int known = x1 - x0 >= 3 && h->gap == 1 && strip.rows > 0;
     if (known && h->step == 1 && h->taps == 3)
@@ -167,10 +173,8 @@ static void depthwise_row(const depthwise *z, const conv_axis *v, const conv_axi
     }
 }
 
-/* Chunk: an output row; of backward data all phases along W. */
-static void depthwise_chunk(void *context, int64_t chunk) {
-    const depthwise *z = context;
-    int64_t n = chunk / z->out_h, y = chunk % z->out_h;
+/* An output row; of backward data all phases along W. */
+static void all_phases(const depthwise *z, int64_t n, int64_t y) {
     if (!z->data) {
         conv_axis v = KG_NAME(conv_forward_axis)(z->s, 0), h = KG_NAME(conv_forward_axis)(z->s, 1);
         depthwise_row(z, &v, &h, n, y);
@@ -183,6 +187,14 @@ static void depthwise_chunk(void *context, int64_t chunk) {
     }
 }
 
+/* Chunk: some output rows, counted through all images. Neighbours share source rows, so they are one thread's. */
+static void depthwise_chunk(void *context, int64_t chunk) {
+    const depthwise *z = context;
+    int64_t rows = z->s->N * z->out_h;
+    for (int64_t row = cut(rows, z->chunks, chunk); row < cut(rows, z->chunks, chunk + 1); row++)
+        all_phases(z, row / z->out_h, row % z->out_h);
+}
+
 static void run(depthwise *z, const float *weight) {
     const conv_shape *s = z->s;
     int64_t taps = s->kh * s->kw;
@@ -190,7 +202,9 @@ static void run(depthwise *z, const float *weight) {
     pack_taps(weight, taps, s->C, z->packed);
     double elements = (double)s->N * z->out_h * z->out_w * s->C, each = taps;
     if (z->data) each /= (double)(s->stride[0] * s->stride[1]);
-    kg_parallel(depthwise_chunk, z, s->N * z->out_h, 1e-4 * elements * (1 + .1 * each));
+    int64_t rows = s->N * z->out_h;
+    z->chunks = least(rows, most(FEW_CHUNKS, rows / ROWS_AT_ONCE));
+    kg_parallel(depthwise_chunk, z, z->chunks, 1e-4 * elements * (1 + .1 * each));
 }
 
 void KG_NAME(conv_depthwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,

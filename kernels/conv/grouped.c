@@ -105,17 +105,19 @@ static void pack_vector(void *context, int64_t vector) {
     const grouped *z = p->z;
     const conv_axis *v = z->axes, *h = z->axes + 1;
     float *to = z->packed + vector * v->taps * h->taps * z->in * VEC_LANES;
+    int64_t of_lane[VEC_LANES], lanes = least(VEC_LANES, z->out_channels - vector * VEC_LANES);
+    for (int64_t j = 0; j < lanes; j++) {
+        int64_t k = vector * VEC_LANES + j;
+        of_lane[j] = k / z->outs * p->weight_group + k % z->outs * p->weight_out;
+    }
     for (int64_t ty = 0; ty < v->taps; ty++)
         for (int64_t i = 0; i < z->in; i++)
             for (int64_t tx = 0; tx < h->taps; tx++, to += VEC_LANES) {
                 int64_t tap =
                     (v->kernel_first + ty * v->kernel_gap) * p->kernel_w + h->kernel_first + tx * h->kernel_gap;
-                for (int64_t j = 0; j < VEC_LANES; j++) {
-                    int64_t k = vector * VEC_LANES + j, group = k / z->outs;
-                    to[j] = k < z->out_channels ? p->weight[group * p->weight_group + (k % z->outs) * p->weight_out +
-                                                            i * p->weight_in + tap]
-                                                : 0;
-                }
+                const float *from = p->weight + i * p->weight_in + tap;
+                for (int64_t j = 0; j < lanes; j++) to[j] = from[of_lane[j]];
+                for (int64_t j = lanes; j < VEC_LANES; j++) to[j] = 0;
             }
 }
 
@@ -168,6 +170,17 @@ VEC_INLINE void outputs_row(int step, int taps, const grouped *z, const float *s
             int64_t at = least(x, h->outputs - PIXELS);
             outputs(PIXELS, step, taps, z, source + at * next, w, out + at * out_next, out_next, channel, left);
         }
+#if PIXELS == 8
+    else if (step == 1 && taps == 3 && h->outputs >= 5) { /* the small images of a network's end: a row at once */
+        if (h->outputs == 7)
+            outputs(7, step, taps, z, source, w, out, out_next, channel, left);
+        else if (h->outputs == 6)
+            outputs(6, step, taps, z, source, w, out, out_next, channel, left);
+        else
+            outputs(5, step, taps, z, source, w, out, out_next, channel, left);
+        return;
+    }
+#endif
     for (; x + 3 <= h->outputs; x += 3)
         outputs(3, step, taps, z, source + x * next, w, out + x * out_next, out_next, channel, left);
     for (; x < h->outputs; x++)
