@@ -32,6 +32,7 @@ def normal(*shape, dtype=np.float32):
         (7, 900, 33),
         (50, 450, 310),
         (20, 1100, 1000),
+        (30, 900, 3),
         (150, 900, 5),
         (90, 1000, 1),
     ],
@@ -58,6 +59,9 @@ def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
         (40, 3, 100),
         (30, 8, 96),
         (3, 100, 9),
+        (2, 656, 2),
+        (8, 801, 7),
+        (1, 500, 3),
     ],
 )
 def test_bits_do_not_depend_on_layout_or_level(m, k, n):

@@ -79,6 +79,8 @@ static void product(gemm_args g);
 
 #include "matmul/gemm_turn.h"
 
+#include "matmul/gemm_narrow.h"
+
 #include "matmul/gemm_outer.h"
 
 /* ---- One product ---- */
@@ -92,6 +94,8 @@ static void product(gemm_args g) {
         multiply_outer(&g);
     else if (g.m <= STREAM_ROWS && g.b_col == 1 && !g.packed_b && g.n >= 64 && g.n * g.k > stream_from(&g))
         multiply_stream(&g);
+    else if (pays_as_narrow(&g))
+        multiply_narrow(&g);
     else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && (g.m == 1 || !collides(g.b_col, 2048)) &&
              (g.n >= PANEL / 2 || (g.m <= 4 && g.k >= 64)) && !g.packed_b)
         multiply_turned(&g, 0);
