@@ -55,7 +55,8 @@ static int pixels_pay(const conv_shape *s) {
     if (s->groups != 1 || most(s->stride[0], s->stride[1]) > 4) return 0;
     double taps = s->kh * s->kw, k = taps * s->C, beyond = (double)((s->kw - 1) * s->dilation[1] / s->stride[1]);
     double columns = least(ceil_div(s->OW, 16) * 16, s->OW + beyond) / 16., vectors = ceil_div(s->K, 16);
-    double turned = s->C >= 16 ? s->C * 4. : 100; /* 16 pixels of a source row */
+    if (columns * 16 < ceil_div(s->OW, 16) * 16) columns += 0.4; /* rows together: what is idle at their end */
+    double turned = s->C >= 16 ? s->C * 12. : 100;               /* 16 pixels of a source row */
     double by_pixels = columns * (s->K * k * on_image(s, 0) + vectors * 110 + s->stride[0] * s->stride[1] * turned);
     return by_pixels < s->OW * vectors * (k * on_image(s, 0) * on_image(s, 1) + 4);
 }

@@ -2,7 +2,7 @@
  * the product is an output channel, its columns are the pixels of an output row, or of several with the few source
  * pixels between them. For that the source is turned to planes: [phase y][phase x][channel][row][pixel], one for each
  * remainder of its padded coordinates by the strides, so that each tap is a plane at an offset. An element is the same
- * chain of FMAs as in implicit.c. Chunk: a block of output rows of an image. */
+ * chain of FMAs as in implicit.c. */
 #include "conv/conv.h"
 #include "matmul/transpose.h"
 
@@ -17,7 +17,7 @@ typedef struct {
     const float *source, *weight, *bias;
     const float *packed; /* [k][outs], k = (tap_y, tap_x, channel) */
     float *out;
-    int64_t images, in, outs, blocks, block;
+    int64_t images, in, outs, blocks, block, at_once; /* at_once: blocks of a chunk */
     int64_t width; /* of a row of a plane: an output row, and what its last taps reach beyond */
     int64_t plane, c_row;
     int flat, relu; /* rows are multiplied together */
@@ -104,32 +104,51 @@ static void write_row(const pixels *z, const float *c, float *to) {
         }
 }
 
+/* The end of what block `at` reads of the source. */
+static const float *source_end(const pixels *z, int64_t at) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t y = cut(v->outputs, z->blocks, at % z->blocks + 1) - 1;
+    int64_t rows = least(most(y * v->step + v->first + (v->taps - 1) * v->gap + 1, 0), v->source);
+    return z->source + (at / z->blocks * v->source + rows) * h->source * z->in;
+}
+
+/* Chunk: some blocks, each a few output rows of an image. While one is multiplied its lines of the output are fetched,
+ * and what the next one reads of the source. */
 static void multiply_rows(void *context, int64_t chunk) {
     const pixels *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t n = chunk / z->blocks, block = chunk % z->blocks;
-    int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1);
+    int64_t all = z->images * z->blocks, end = least((chunk + 1) * z->at_once, all), out_row = h->outputs * z->outs;
     int64_t floats = v->step * h->step * z->in * z->plane;
     float *planes = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (floats + ceil_div(z->outs, LANES) * LANES * z->c_row));
     float *c = planes + floats;
-    turn_rows(z, z->source + n * v->source * h->source * z->in, y0, y1, planes);
     conv_segment list[KC];
-    for (int64_t part = 0; part < z->parts.count; part++) {
-        const conv_epilogue e = {.add = part > 0};
-        for (int64_t y = y0, next; y < y1; y = next) {
-            const conv_reach reach = reach_of(v, y);
-            for (next = y + 1; z->flat && next < y1; next++) {
-                const conv_reach other = reach_of(v, next);
-                if (other.low != reach.low || other.high != reach.high) break;
+    for (int64_t at = chunk * z->at_once; at < end; at++) {
+        int64_t n = at / z->blocks, y0 = cut(v->outputs, z->blocks, at % z->blocks),
+                y1 = cut(v->outputs, z->blocks, at % z->blocks + 1);
+        float *out = z->out + (n * v->outputs + y0) * out_row;
+        turn_rows(z, z->source + n * v->source * h->source * z->in, y0, y1, planes);
+        conv_ahead ahead[2] = {{source_end(z, at), at + 1 < end ? source_end(z, at + 1) : NULL, 0},
+                               {out, out + (y1 - y0) * out_row, 0}};
+        if (ahead[0].end == NULL) ahead[0].end = ahead[0].at;
+        int64_t tiles = ceil_div(z->outs, TILE_ROWS) * ceil_div((y1 - y0) * z->width, PANEL) * v->taps * h->taps;
+        UNROLL
+        for (int i = 0; i < 2; i++) ahead[i].step = ceil_div(ceil_div(ahead[i].end - ahead[i].at, tiles), 16) * 16;
+        for (int64_t part = 0; part < z->parts.count; part++) {
+            const conv_epilogue e = {.add = part > 0};
+            for (int64_t y = y0, next; y < y1; y = next) {
+                const conv_reach reach = reach_of(v, y);
+                for (next = y + 1; z->flat && next < y1; next++) {
+                    const conv_reach other = reach_of(v, next);
+                    if (other.low != reach.low || other.high != reach.high) break;
+                }
+                conv_operand a = {.at = z->packed, .row = 1, .col = z->outs, .list = list, .ahead = ahead};
+                a.segments = segments_of(z, part, reach, list);
+                KG_NAME(conv_gemm)(z->outs, (next - y - 1) * z->width + h->outputs, 0, &a, planes + (y - y0) * z->width,
+                                   z->plane, PANEL, c + (y - y0) * z->width, z->c_row, &e);
             }
-            conv_operand a = {.at = z->packed, .row = 1, .col = z->outs, .list = list};
-            a.segments = segments_of(z, part, reach, list);
-            KG_NAME(conv_gemm)(z->outs, (next - y - 1) * z->width + h->outputs, 0, &a, planes + (y - y0) * z->width,
-                               z->plane, PANEL, c + (y - y0) * z->width, z->c_row, &e);
         }
+        for (int64_t y = y0; y < y1; y++, out += out_row) write_row(z, c + (y - y0) * z->width, out);
     }
-    for (int64_t y = y0; y < y1; y++)
-        write_row(z, c + (y - y0) * z->width, z->out + (n * v->outputs + y) * h->outputs * z->outs);
 }
 
 /* Chunk: an input channel. */
@@ -180,6 +199,7 @@ void KG_NAME(conv_pixels_forward)(const conv_shape *s, const float *x, const flo
     z.c_row = odd_lines(z.block * z.width + PANEL);
     z.packed = kept;
     if (!kept) pack(&z, kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * KG_NAME(conv_pixels_kept)(s)));
-    kg_parallel(multiply_rows, &z, z.images * z.blocks,
+    z.at_once = most(1, least(8, z.images * z.blocks / 16));
+    kg_parallel(multiply_rows, &z, ceil_div(z.images * z.blocks, z.at_once),
                 2.0 * z.images * v->outputs * h->outputs * z.in * v->taps * h->taps * z.outs / CONV_GFLOPS_US);
 }
