@@ -5,6 +5,7 @@
 
 enum {
     CHUNK = 16 * 1024, /* floats that one task takes at least, where it can */
+    FAR = 4 << 20,     /* floats that are no longer in an L3 */
     WIDE = 512         /* floats of a row of columns from which on rows are read whole */
 };
 
@@ -16,7 +17,7 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 typedef struct {
     void (*rows)(const float *x, const float *y, const float *c, float *out, int64_t rows, int64_t n);
-    void (*piece)(const float *x, const float *y, int64_t n, float c, float *lanes);
+    void (*piece)(const float *x, const float *y, int64_t n, float c, float *lanes, int far);
     float (*merge)(const float *lanes, int64_t pieces);
     void (*columns)(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride,
                     int64_t width);
@@ -46,8 +47,8 @@ MERGER(min, TREE_MIN)
         for (int64_t r = 0; r < rows; r++)                                                                            \
             out[r] = tree_fold(kind, tree_row16(kind, x + r * n, y + r * n, n, c ? c[r] : 0.0f));                     \
     }                                                                                                                 \
-    static void piece_##name(const float *x, const float *y, int64_t n, float c, float *lanes) {                      \
-        vec16_storeu(lanes, tree_row16(kind, x, y, n, c));                                                            \
+    static void piece_##name(const float *x, const float *y, int64_t n, float c, float *lanes, int far) {             \
+        vec16_storeu(lanes, far ? tree_row16_from(kind, x, y, n, c, 1) : tree_row16(kind, x, y, n, c));               \
     }                                                                                                                 \
     static void columns_##name(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride, \
                                int64_t width) {                                                                       \
@@ -108,7 +109,7 @@ static void reduce_row_piece(void *context, int64_t chunk) {
     const reduction *r = context;
     int64_t o = chunk / r->pieces, first = chunk % r->pieces * r->piece, at = o * r->n + first;
     r->with->piece(r->x + at, r->y + at, smaller(r->piece, r->n - first), r->c ? r->c[o] : 0.0f,
-                   r->partial + 16 * chunk);
+                   r->partial + 16 * chunk, r->outer * r->n > FAR);
 }
 
 static void reduce_column_group(const reduction *r, int64_t unit) {

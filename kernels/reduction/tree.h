@@ -9,7 +9,7 @@
 #ifndef KG_REDUCTION_TREE_H
 #define KG_REDUCTION_TREE_H
 
-#include "vec/vec.h"
+#include "vec/far.h"
 #include "vec/vec_math.h"
 
 enum {
@@ -113,8 +113,8 @@ VEC_INLINE float tree_fold(tree_kind kind, vec16 a) {
 }
 
 /* One block of at most TREE_BLOCK floats; y is read by TREE_SUM_PRODUCTS alone. Lanes past the end keep what they hold.
- */
-VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, vec_f32 c) {
+ * far: the floats come from memory. */
+VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, vec_f32 c, int far) {
     vec16 acc[4];
     UNROLL
     for (int k = 0; k < 4; k++) acc[k] = vec16_set(tree_identity(kind));
@@ -123,7 +123,7 @@ VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int6
     for (int k = 0; k < 4; k++) VEC16_EACH {
             int64_t at = i + k * 16 + j * VEC_LANES;
             vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_loadu(y + at) : c;
-            acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_loadu(x + at), second);
+            acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], far ? vec_loadu_far(x + at) : vec_loadu(x + at), second);
         }
     if (i < n) UNROLL
     for (int k = 0; k < 4; k++) VEC16_EACH {
@@ -155,14 +155,17 @@ VEC_INLINE vec16 tree_finish(tree_kind kind, tree_counter *t) {
 }
 
 /* All n floats of a row, in 16 lanes still. */
-VEC_INLINE vec16 tree_row16(tree_kind kind, const float *x, const float *y, int64_t n, float c) {
+VEC_INLINE vec16 tree_row16_from(tree_kind kind, const float *x, const float *y, int64_t n, float c, int far) {
     vec_f32 cv = vec_set(c);
-    if (n <= TREE_BLOCK) return tree_block(kind, x, y, n, cv);
+    if (n <= TREE_BLOCK) return tree_block(kind, x, y, n, cv, far);
     tree_counter t;
     t.count = t.top = 0;
     for (int64_t i = 0; i < n; i += TREE_BLOCK)
-        tree_push(kind, &t, tree_block(kind, x + i, y + i, n - i < TREE_BLOCK ? n - i : TREE_BLOCK, cv));
+        tree_push(kind, &t, tree_block(kind, x + i, y + i, n - i < TREE_BLOCK ? n - i : TREE_BLOCK, cv, far));
     return tree_finish(kind, &t);
+}
+VEC_INLINE vec16 tree_row16(tree_kind kind, const float *x, const float *y, int64_t n, float c) {
+    return tree_row16_from(kind, x, y, n, c, 0);
 }
 VEC_INLINE float tree_row(tree_kind kind, const float *x, int64_t n, float c) {
     return tree_fold(kind, tree_row16(kind, x, x, n, c));
