@@ -63,21 +63,11 @@ static int pixels_pay(const conv_shape *s) {
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
-/* Narrow groups leave lanes of a product idle: from about 10 outputs on few enough that it is quicker all the same. One
- * tap alone would not repay bringing its inputs to their lanes, nor would inputs from far apart, or so many that a band
- * of them fills the cache. */
+/* Narrow groups leave lanes of a product idle, though fewer the wider they are: from some width on it is quicker all
+ * the same. One tap alone would not repay bringing its inputs to their lanes, nor would inputs from far apart. */
 static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
-    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in <= 16 * outs &&
-           in <= most(16 * s->groups, 2 * outs);
-}
-
-typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;
-static method forward_method(const conv_shape *s) {
-    if (winograd_fits(s, s->OH, s->OW)) return WINOGRAD;
-    if (depthwise(s)) return DEPTHWISE;
-    if (grouped(s, s->C, s->K)) return GROUPED;
-    if (KG_NAME(conv_pointwise_fits)(s)) return POINTWISE;
-    return pixels_pay(s) ? PIXELS : IMPLICIT;
+    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in + outs < 20 * s->groups &&
+           in <= 16 * outs;
 }
 
 /* In backward the number of tiles counts too: each call transforms the weights anew, */
