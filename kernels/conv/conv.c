@@ -70,6 +70,15 @@ static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
            in <= 16 * outs;
 }
 
+typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;
+static method forward_method(const conv_shape *s) {
+    if (winograd_fits(s, s->OH, s->OW)) return WINOGRAD;
+    if (depthwise(s)) return DEPTHWISE;
+    if (grouped(s, s->C, s->K)) return GROUPED;
+    if (KG_NAME(conv_pointwise_fits)(s)) return POINTWISE;
+    return pixels_pay(s) ? PIXELS : IMPLICIT;
+}
+
 /* In backward the number of tiles counts too: each call transforms the weights anew, */
 static int winograd_data_pays(const conv_shape *s) {
     return winograd_fits(s, s->H, s->W) && s->N * ceil_div(s->H, 4) * ceil_div(s->W, 4) >= 4;
