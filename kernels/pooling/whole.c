@@ -99,7 +99,10 @@ VEC_INLINE float sum_plane(int far, const float *x, int64_t pixels) {
             sum[j] = vec16_add(sum[j], vec16_loadu(x + i));
             i += 16;
         }
-    if (i < pixels) sum[3] = vec16_add(sum[3], vec16_load(x + i, pixels - i, 0));
+    if (i < pixels) VEC16_EACH { /* missing lanes load as 0 */
+            const int64_t at = i + j * VEC_LANES;
+            sum[3].v[j] = vec_add(sum[3].v[j], vec_load(x + at, pixels - at));
+        }
     return vec16_sum(vec16_add(vec16_add(sum[0], sum[1]), vec16_add(sum[2], sum[3])));
 }
 
