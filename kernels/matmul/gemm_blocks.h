@@ -155,7 +155,10 @@ static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
 static void multiply(const gemm_args *g) {
     struct blocks t = {.g = g, .strips = ceil_div(g->m, MAX_ROWS), .panels = ceil_div(g->n, PANEL)};
     const double work = (double)g->m * (double)g->n * (double)g->k;
-    const int pack_a = g->n > 2 * PANEL && (g->a_col != 1 ? g->m * g->k > 32768 : g->m > 4 && collides(g->a_row, 4096));
+    /* Chunks of columns, each with panels to pack, would all pack A, too, or wait until it is packed for them. */
+    const int64_t in_place = g->b_col != 1 && !collides(g->a_col, 2048) ? 65536 : 32768;
+    const int pack_a =
+        g->n > 2 * PANEL && (g->a_col != 1 ? g->m * g->k > in_place : g->m > 4 && collides(g->a_row, 4096));
     const int pack_b =
         !g->packed_b &&
         (g->b_col != 1 || (g->m > 3 && (g->k * g->n > read_in_place(g) || (g->k > 64 && collides(g->b_row, 4096)))));
