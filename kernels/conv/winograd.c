@@ -234,7 +234,9 @@ static void convolve(winograd *z) {
     z->tiles = tiles_of(z->tiles.images, z->out_h, z->out_w);
     if (z->tiles.tiles == 0) return;
     z->u_point = point_floats(z->in, z->out);
-    if (z->groups == 1 && z->tiles.tiles <= FEW_TILES && z->in * z->out >= FEW_CHANNELS) {
+    /* a kept U is read once here, and once for each block below */
+    const int very_few = z->kept && z->tiles.tiles <= 8 && z->out > PANEL && z->in * z->out >= FEW_CHANNELS / 4;
+    if (z->groups == 1 && (very_few || (z->tiles.tiles <= FEW_TILES && z->in * z->out >= FEW_CHANNELS))) {
         convolve_few(z);
         return;
     }
