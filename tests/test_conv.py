@@ -157,3 +157,23 @@ def test_max_pool_prefers_nan_and_the_first_of_equals():
 def test_three_dimensions_are_not_supported():
     with pytest.raises(NotImplementedError, match="one and two dimensions only"):
         ops.conv3d(kg.ones(1, 1, 4, 4, 4), kg.ones(1, 1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("backend", [*(f"simd:{level}" for level in kg.available_levels()), "jit"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 17, 5, 13), (3, 40, 9, 11), (1, 70, 1, 64)])
+def test_gradient_through_a_relu_with_that_of_the_bias(shape, backend):
+    """Against NumPy, also written over the upstream gradient."""
+    if backend == "jit" and not core.jit_available():
+        pytest.skip("Numba is not installed")
+    rng = np.random.default_rng(0)
+    out, grad_out = (kg.tensor(rng.standard_normal(shape).astype("f")) for _ in range(2))
+    out, grad_out = (x.contiguous(memory_format=kg.channels_last) for x in (out, grad_out))
+    expected = np.where(out.numpy() > 0, grad_out.numpy(), 0)
+    sizes = (shape[1], shape[0] * shape[2] * shape[3])
+    kernel = core.kernel("conv_backward_relu_bias")
+    with core.use_backend(backend):
+        for before in (kg.empty_like(grad_out), grad_out):
+            grad_bias = kg.empty(shape[1])
+            kernel((out, grad_out, before, grad_bias), sizes, ())
+            assert np.array_equal(before.numpy(), expected)
+            np.testing.assert_allclose(grad_bias.numpy(), expected.sum((0, 2, 3), np.float64), rtol=1e-5, atol=1e-5)

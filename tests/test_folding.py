@@ -158,3 +158,26 @@ def test_a_joined_relu_that_is_changed_in_place_is_noticed():
         out.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_joined_relu_writes_over_no_gradient_that_somebody_holds(groups):
+    kg.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=groups), nn.ReLU())
+    x = kg.randn(2, 4, 6, 6)
+    upstream = kg.randn(2, 6, 4, 4).to(memory_format=kg.channels_last)
+    before = upstream.numpy().copy()
+    out = model(x)
+    out.backward(upstream, retain_graph=True)
+    expected = [p.grad.numpy().copy() for p in model.parameters()]
+    assert np.array_equal(upstream.numpy(), before)
+
+    seen = []
+    out = model(x)
+    out.register_hook(lambda grad: seen.append(grad))
+    total = (out * upstream).sum() + (out * upstream).sum()  # two gradients meet before the convolution
+    model.zero_grad()
+    total.backward()
+    assert np.array_equal(seen[0].numpy(), 2 * before)
+    for p, once in zip(model.parameters(), expected):
+        np.testing.assert_allclose(p.grad.numpy(), 2 * once, rtol=1e-5, atol=1e-5)

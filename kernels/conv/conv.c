@@ -211,10 +211,19 @@ static void conv_backward_bias(void *const *arrays, const int64_t *sizes, const 
     KG_NAME(conv_bias_gradient)(grad_out, sizes[1], sizes[0], grad_bias);
 }
 
+/* g = grad_out where out > 0, else 0; grad_bias[c] = sum over pixels of g[pixel, c]; sizes: channels, pixels. g may be
+ * grad_out. */
+static void conv_backward_relu_bias(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
+                                    int64_t stop) {
+    (void)scalars, (void)start, (void)stop;
+    KG_NAME(conv_relu_bias_gradient)(arrays[0], arrays[1], sizes[1], sizes[0], arrays[2], arrays[3]);
+}
+
 const kg_entry KG_TABLE(conv)[] = {{"conv2d_forward", conv2d_forward},
                                    {"conv2d_keep_weight", conv2d_keep_weight},
                                    {"conv2d_backward_data", conv2d_backward_data},
                                    {"conv2d_backward_weight", conv2d_backward_weight},
                                    {"conv_transpose2d_forward", conv_transpose2d_forward},
                                    {"conv_backward_bias", conv_backward_bias},
+                                   {"conv_backward_relu_bias", conv_backward_relu_bias},
                                    {0}};

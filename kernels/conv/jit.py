@@ -216,3 +216,16 @@ def conv_backward_bias(grad_out, grad_bias, channels, pixels, start, stop):
         for pixel in range(pixels):
             total += grad_out[pixel * channels + ch]
         grad_bias[ch] = total
+
+
+def conv_backward_relu_bias(out, grad_out, grad_before, grad_bias, channels, pixels, start, stop):
+    for ch in range(start, stop):
+        total = 0.0
+        for pixel in range(pixels):
+            at = pixel * channels + ch
+            g = grad_out[at]
+            if out[at] <= 0:
+                g = 0
+            grad_before[at] = g
+            total += g
+        grad_bias[ch] = total

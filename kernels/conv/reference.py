@@ -63,6 +63,11 @@ def conv_backward_bias(grad_out, grad_bias, channels, pixels):
     grad_bias[...] = grad_out.sum((0, 2, 3))
 
 
+def conv_backward_relu_bias(out, grad_out, grad_before, grad_bias, channels, pixels):
+    grad_before[...] = np.where(out <= 0, 0, grad_out)
+    grad_bias[...] = grad_before.sum((0, 2, 3))
+
+
 def groups_of(c, k, groups):
     """Slices of input and output channels, one pair per group."""
     c, k = c // groups, k // groups

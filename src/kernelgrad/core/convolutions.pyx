@@ -3,6 +3,7 @@
 Sizes of all kernels: N, H, W, C, K, kh, kw, OH, OW, stride, padding and dilation (two each), groups, activation, method,
 whether there is a bias. A transposed convolution has those of the convolution whose backward-data pass it is.
 """
+from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -12,6 +13,7 @@ from kernelgrad.core.dtypes cimport CPU, FLOAT32, INT64
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel
 from kernelgrad.core.graph cimport Node, check_version, connect, grad_enabled, record, send, wanted
 from kernelgrad.core.kept cimport Kept, kept_of
+from kernelgrad.core.memory cimport Storage
 
 cdef enum:
     SIZES = 19
@@ -36,6 +38,7 @@ cdef Kernel weight_kernel = get_kernel("conv2d_backward_weight")
 cdef Kernel bias_kernel = get_kernel("conv_backward_bias")
 cdef Kernel transpose_kernel = get_kernel("conv_transpose2d_forward")
 cdef Kernel relu_kernel = get_kernel("relu_backward")
+cdef Kernel relu_bias_kernel = get_kernel("conv_backward_relu_bias")
 cdef double no_scalars[1]
 
 
@@ -161,21 +164,30 @@ cdef class ConvNode(Node):
         return 0
 
     cdef int apply(self) except -1:
-        cdef Array g = channels_last(self.grad), grad_bias = None, out
-        cdef bint wants_bias = wanted(self, 2)
-        if self.sizes[ACTIVATION]:
-            check_version(self.out, self.out_version, self)
-            g = through_relu(self.out, g)
+        cdef Array g = channels_last(self.grad), grad_bias = None, out, before
+        cdef Storage memory = g.storage
+        cdef bint wants_bias = wanted(self, 2), bias_done = False
         if wants_bias:
             grad_bias = vector(g.dims[1], g)
-            if self.transposed or not wanted(self, 1):
-                bias_gradient(g, grad_bias)
+        if self.sizes[ACTIVATION]:
+            check_version(self.out, self.out_version, self)
+            # held by g and self.grad alone, its memory by it (and `memory`) alone: written over
+            if Py_REFCNT(g) <= 2 and Py_REFCNT(memory) <= 2 and not memory.read_only:
+                before = g
+            else:
+                before = new_like(g, g.code)
+            bias_done = wants_bias and self.sizes[GROUPS] == 1
+            through_relu(self.out, g, before, grad_bias if bias_done else None)
+            g = before
+        if wants_bias and not bias_done and (self.transposed or not wanted(self, 1)):
+            bias_gradient(g, grad_bias)
+            bias_done = True
         if wanted(self, 1):
             check_version(self.x, self.x_version, self)
             if self.transposed:
                 out = self.weight_gradient(g, self.x, None)
             else:
-                out = self.weight_gradient(self.x, g, grad_bias)
+                out = self.weight_gradient(self.x, g, None if bias_done else grad_bias)
             send(self, 1, out, True)
         if wants_bias:
             send(self, 2, grad_bias, True)
@@ -238,14 +250,18 @@ cdef int bias_gradient(Array g, Array grad_bias) except -1:
     return bias_kernel.launch(arrays, 2, sizes, 2, no_scalars, 0, False)
 
 
-cdef Array through_relu(Array out, Array g):
-    """The gradient before a relu, from its output; both in NHWC memory."""
-    cdef Array before = new_like(g, g.code)
-    cdef void *arrays[3]
-    cdef int64_t n = g.size
+cdef int through_relu(Array out, Array g, Array before, Array grad_bias) except -1:
+    """The gradient before a relu, from its output, all in NHWC memory; and its sums over the pixels, unless that is None."""
+    cdef void *arrays[4]
+    cdef int64_t sizes[2]
     arrays[0] = <void *>out
     arrays[1] = <void *>g
     arrays[2] = <void *>before
-    if n:
-        relu_kernel.launch(arrays, 3, &n, 1, no_scalars, 0, True)
-    return before
+    if grad_bias is not None:
+        arrays[3] = <void *>grad_bias
+        sizes[0], sizes[1] = g.dims[1], g.dims[0] * g.dims[2] * g.dims[3]
+        relu_bias_kernel.launch(arrays, 4, sizes, 2, no_scalars, 0, False)
+    elif g.size:
+        sizes[0] = g.size
+        relu_kernel.launch(arrays, 3, sizes, 1, no_scalars, 0, True)
+    return 0

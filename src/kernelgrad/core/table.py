@@ -257,6 +257,7 @@ TABLE = [
     Kernel("conv2d_backward_weight", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
     Kernel("conv_transpose2d_forward", "conv", simd=F32, jit=FLOATS, whole=True, ns=30),
     Kernel("conv_backward_bias", "conv", simd=F32, jit=FLOATS, whole=True, ns=1),
+    Kernel("conv_backward_relu_bias", "conv", simd=F32, jit=FLOATS, whole=True, ns=1),
     # ---- pooling ----
     Kernel("max_pool2d_forward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
     Kernel("max_pool2d_backward", "pooling", simd=F32, jit=FLOATS, ns=0.2),
