@@ -61,10 +61,10 @@ VEC_INLINE vec_f32 vec_normal_tail(vec_f32 u) {
 VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
     const vec_i32 most = vec_bits(vec_set(16.0f));
     vec_f32 n, t = vec_from_bits(vec_i32_min(most, vec_bits(vec_abs(x)))); /* a nan takes its way through max below */
-    vec_f32 p = vec_exp_small(vec_gauss_rest(t, -0.5f, &n));
+    vec_f32 w = vec_exp_small_less_one(vec_gauss_rest(t, -0.5f, &n));
     vec_f32 share = vec_div(t, vec_add(t, vec_set(VEC_NORMAL_CENTRE)));
     vec_f32 q = vec_normal_tail(vec_fma(vec_set(2.0f), share, vec_set(-1.0f)));
-    vec_f32 less = vec_ldexp(vec_mul(vec_mul(share, q), p), n);
+    vec_f32 m = vec_mul(share, q), less = vec_ldexp(vec_fma(m, w, m), n);
     return vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
 }
 

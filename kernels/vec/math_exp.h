@@ -10,6 +10,12 @@ VEC_INLINE vec_f32 vec_exp_small(vec_f32 r) {
     return VEC_POLY(r, c);
 }
 
+/* e^r - 1 there: a factor times 1 + this is rounded once, by an fma. */
+VEC_INLINE vec_f32 vec_exp_small_less_one(vec_f32 r) {
+    static const float c[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
+    return vec_fma(vec_mul(r, r), VEC_POLY(r, c), r);
+}
+
 /* x = n ln2 + r, n = round(x log2 e), with ln2 in two parts. */
 VEC_INLINE vec_f32 vec_exp_rest(vec_f32 x, vec_f32 *n) {
     *n = vec_round(vec_mul(x, vec_set(0x1.715476p0f)));
