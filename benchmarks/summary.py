@@ -1,27 +1,32 @@
-"""What the rows of random shapes say of their classes: geometric mean and worst shape, PyTorch's better layout."""
+"""What the rows of random and fixed shapes say of their classes: geometric mean and worst shape, PyTorch's better
+layout."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-SUITE = "random shapes, "
+SUITES = ("random shapes", "fixed shapes")
 
 
 def of_classes(rows: list[dict[str, Any]]) -> list[str]:
-    """Markdown lines; none if there is no row of random shapes with a peer."""
+    """Markdown lines, a table for each of these suites that has rows with a peer."""
+    return [line for suite in SUITES for line in of_suite(suite, rows)]
+
+
+def of_suite(suite: str, rows: list[dict[str, Any]]) -> list[str]:
     ratios: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row in rows:
-        if row["suite"].startswith(SUITE) and row["ratios"]:
-            found = ratios.setdefault((row["task"], row["suite"].removeprefix(SUITE)), [])
+        if row["suite"].startswith(suite + ", ") and row["ratios"]:
+            found = ratios.setdefault((row["task"], row["suite"].removeprefix(suite + ", ")), [])
             found.append((min(row["ratios"].values()), row["shape"]))
     if not ratios:
         return []
     lines = [
         "",
-        "## classes",
+        f"## {suite}, by class",
         "",
-        "Time of the peer (its better layout) over ours: geometric mean and worst of the random shapes of each class.",
+        "Time of the peer (its better layout) over ours: geometric mean and worst of the shapes of each class.",
         "",
         "| class | pass | shapes | mean ratio | below 0.95 | worst | its shape |",
         "|---|---|---:|---:|---:|---:|---|",

@@ -11,8 +11,13 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et 
 GELU_A, GELU_B = math.sqrt(2 / math.pi), 0.044715  # Hendrycks & Gimpel (2016)
 
 
+def log1p_exp(x):
+    """log(1 + e^x), by functions that NumPy computes in vectors, which logaddexp is not."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
 def sigmoid(x):
-    return np.exp(-np.logaddexp(0, -x))
+    return np.exp(-log1p_exp(-x))
 
 
 def limited(x):
@@ -141,7 +146,7 @@ def tanhshrink_backward(x, grad_out, grad_x):
 
 
 def logsigmoid_forward(x, out):
-    out[...] = 0 - np.logaddexp(0, -x)
+    out[...] = 0 - log1p_exp(-x)
 
 
 def logsigmoid_backward(x, grad_out, grad_x):
@@ -149,7 +154,7 @@ def logsigmoid_backward(x, grad_out, grad_x):
 
 
 def softplus_forward(x, out, beta, threshold):
-    out[...] = np.where(x * beta > threshold, x, np.logaddexp(0, x * beta) / beta)
+    out[...] = np.where(x * beta > threshold, x, log1p_exp(x * beta) / beta)
 
 
 def softplus_backward(x, grad_out, grad_x, beta, threshold):
@@ -174,11 +179,11 @@ def silu_backward(x, grad_out, grad_x):
 
 
 def mish_forward(x, out):
-    out[...] = np.maximum(x, -1e30) * np.tanh(np.logaddexp(0, x))
+    out[...] = np.maximum(x, -1e30) * np.tanh(log1p_exp(x))
 
 
 def mish_backward(x, grad_out, grad_x):
-    t = np.tanh(np.logaddexp(0, x))
+    t = np.tanh(log1p_exp(x))
     grad_x[...] = grad_out * (t + limited(x) * sigmoid(x) * (1 - t * t))
 
 
@@ -196,9 +201,9 @@ def normal_cdf(x):
 
 
 def gelu_tanh_forward(x, out):
-    out[...] = np.maximum(x, -1e30) * sigmoid(2 * GELU_A * (x + GELU_B * x**3))
+    out[...] = np.maximum(x, -1e30) * sigmoid(2 * GELU_A * (x + GELU_B * x * x * x))
 
 
 def gelu_tanh_backward(x, grad_out, grad_x):
-    s, v = sigmoid(2 * GELU_A * (x + GELU_B * x**3)), np.clip(x, -1e6, 1e6)
+    s, v = sigmoid(2 * GELU_A * (x + GELU_B * x * x * x)), np.clip(x, -1e6, 1e6)
     grad_x[...] = grad_out * (s + v * s * (1 - s) * 2 * GELU_A * (1 + 3 * GELU_B * v * v))

@@ -46,7 +46,6 @@ def _case(suffix, name, states, flags, scalars, absent=()):
         grad=(),
         kernels=(name,),
         arrays_moved=3 + 2 * states,
-        bench=[(256, 1024), (4096, 1024)],
     )
 
 
@@ -80,7 +79,7 @@ CASES = [
     _case("_momentum", "rmsprop_step", 2, (0, 1), (*COMMON, 0.9, 0.1, 0.01, 1e-8, 0.9), absent=(3,)),
     _case("", "adagrad_step", 1, (), (*COMMON, 0.01, 1e-10)),
     _case("", "adadelta_step", 2, (), (*COMMON, 0.9, 0.1, 1.0, 1e-6)),
-    OpCase("scale_step", _scale, shapes=SHAPES, grad=(), kernels=("scale_step",), bench=[(4096, 1024)]),
+    OpCase("scale_step", _scale, shapes=SHAPES, grad=(), kernels=("scale_step",)),
     OpCase(
         "squared_norm",
         _norm,
