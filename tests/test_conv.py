@@ -50,34 +50,41 @@ def test_a_sample_has_the_same_bits_alone_and_in_a_batch(x_shape, weight_shape, 
 @pytest.mark.parametrize("level", core.available_levels())
 @pytest.mark.parametrize(
     ("groups", "width", "weight_shape"),
-    [(1, 10, (40, 24, 3, 3)), (2, 10, (40, 24, 3, 3)), (1, 10, (40, 24, 4, 5)), (1, 34, (9, 24, 5, 5))],
+    [
+        (1, 10, (40, 24, 3, 3)),
+        (2, 10, (40, 24, 3, 3)),
+        (1, 10, (40, 24, 4, 5)),
+        (1, 34, (9, 24, 5, 5)),
+        (1, 10, (40, 24, 1, 1)),
+    ],
 )
 def test_kept_weights_change_no_bit_and_go_with_the_weight(level, groups, width, weight_shape):
     """Weights are transformed or packed once where no gradient is wanted, until the weight changes."""
     x, other, weight = random_tensors((2, 24 * groups, 9, width), (3, 24 * groups, 4, 4), weight_shape)
+    padding = int(weight_shape[2] > 1)
     ran = []
     before = core.set_observer(lambda kernel, arrays, backend: ran.append(kernel.name))
     try:
         with core.use_backend(f"auto:{level}"):
-            outputs = [ops.conv2d(x, weight, padding=1, groups=groups).numpy() for _ in range(3)]
+            outputs = [ops.conv2d(x, weight, padding=padding, groups=groups).numpy() for _ in range(3)]
             assert ran.count("conv2d_keep_weight") == 1  # in the second call
             assert np.array_equal(outputs[0], outputs[1])
             assert np.array_equal(outputs[0], outputs[2])
-            small = ops.conv2d(other, weight, padding=1, groups=groups).numpy()
-            assert np.array_equal(small, ops.conv2d(other, weight.clone(), padding=1, groups=groups).numpy())
+            small = ops.conv2d(other, weight, padding=padding, groups=groups).numpy()
+            assert np.array_equal(small, ops.conv2d(other, weight.clone(), padding=padding, groups=groups).numpy())
             weight.mul_(-2)
             np.testing.assert_allclose(
-                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
+                ops.conv2d(x, weight, padding=padding, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
             )
             np.testing.assert_allclose(
-                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
+                ops.conv2d(x, weight, padding=padding, groups=groups).numpy(), -2 * outputs[0], rtol=1e-6
             )
             weight.numpy()[...] *= -1  # from here on no version tells of changes: nothing is kept
             np.testing.assert_allclose(
-                ops.conv2d(x, weight, padding=1, groups=groups).numpy(), 2 * outputs[0], rtol=1e-6
+                ops.conv2d(x, weight, padding=padding, groups=groups).numpy(), 2 * outputs[0], rtol=1e-6
             )
         assert len(core.available_levels()) == 1 or np.allclose(
-            ops.conv2d(x, weight, padding=1, groups=groups).numpy(), 2 * outputs[0], rtol=1e-4, atol=1e-4
+            ops.conv2d(x, weight, padding=padding, groups=groups).numpy(), 2 * outputs[0], rtol=1e-4, atol=1e-4
         )
     finally:
         core.set_observer(before)

@@ -105,7 +105,7 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
     case GROUPED:
         return KG_NAME(conv_grouped_forward)(&s, x, weight, bias, out);
     case POINTWISE:
-        return KG_NAME(conv_pointwise_forward)(&s, x, weight, bias, out);
+        return KG_NAME(conv_pointwise_forward)(&s, x, weight, kept, bias, out);
     case PIXELS:
         return KG_NAME(conv_pixels_forward)(&s, x, weight, kept, bias, out);
     case IMPLICIT:
@@ -130,6 +130,9 @@ static void conv2d_keep_weight(void *const *arrays, const int64_t *sizes, const 
     } else if (about[1] == PIXELS) {
         about[0] = KG_NAME(conv_pixels_kept)(&s);
         if (kept) KG_NAME(conv_pixels_keep)(&s, weight, kept);
+    } else if (about[1] == POINTWISE) {
+        about[0] = KG_NAME(conv_pointwise_kept)(&s);
+        if (kept) KG_NAME(conv_pointwise_keep)(&s, weight, kept);
     } else if (about[1] == IMPLICIT) {
         about[0] = KG_NAME(conv_implicit_kept)(&s);
         if (kept && about[0]) KG_NAME(conv_implicit_keep)(&s, weight, kept);

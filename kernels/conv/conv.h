@@ -161,8 +161,10 @@ void KG_NAME(conv_narrow_data)(const conv_shape *s, const float *grad_out, const
 
 /* pointwise.c: 1x1 without padding, groups 1. */
 int KG_NAME(conv_pointwise_fits)(const conv_shape *s);
-void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                     float *out);
+int64_t KG_NAME(conv_pointwise_kept)(const conv_shape *s);
+void KG_NAME(conv_pointwise_keep)(const conv_shape *s, const float *weight, float *kept);
+void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                     const float *bias, float *out);
 void KG_NAME(conv_pointwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                   float *grad_x);
 

@@ -13,6 +13,7 @@
 #define BAND 24576       /* floats of a band of rows */
 #define MOST_BAND 131072 /* half of L2 */
 #define MOST_TAPS 64     /* of kernels whose weights are packed by transposing */
+#define PHASES 16        /* of backward data that are packed together */
 #define FEW_CHUNKS 16    /* split small problems at least this far, for the threads to share */
 
 typedef struct {
@@ -34,67 +35,69 @@ typedef struct {
 /* Floats of a packed row of a panel: a last one of few columns is one vector wide. */
 static int64_t row_of(const product *z, int64_t panel) { return z->outs - panel * PANEL <= LANES ? LANES : PANEL; }
 
-/* The weights of one input, LANES outputs from `o` on, to packed rows: t[tap][LANES] holds all taps of the kernel. */
-static void place_taps(const product *z, const float *t, int64_t row, float *to) {
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    for (int64_t ty = 0; ty < v->taps; ty++)
-        for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * row) {
-            int64_t tap = (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
-            memcpy(to, t + tap * LANES, sizeof(float) * LANES);
-        }
+/* Weights are packed for several products at a time: those of all phases of backward data, each of which uses some of
+ * the taps. */
+typedef struct {
+    const product *of;
+    int64_t count;
+} packing;
+
+/* places[tap] = where the first input's weights of a tap go, for a panel of a group. Not those of taps without use. */
+static void find_places(const packing *p, int64_t group, int64_t panel, int64_t row, float **places) {
+    for (const product *z = p->of; z < p->of + p->count; z++) {
+        const conv_axis *v = z->axes, *h = z->axes + 1;
+        float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
+        for (int64_t ty = 0; ty < v->taps; ty++)
+            for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * row)
+                places[(v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap] =
+                    to;
+    }
+}
+
+/* The weights of one input, LANES outputs, to packed rows: t[tap][LANES] holds all taps of the kernel. */
+static void place_taps(const float *t, int64_t taps, int64_t at, float *const *places) {
+    for (int64_t tap = 0; tap < taps; tap++)
+        if (places[tap]) memcpy(places[tap] + at, t + tap * LANES, sizeof(float) * LANES);
 }
 
 /* Of inputs first .. end-1 and LANES outputs, of which some may not be there, by blocks transposed in registers. */
 static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t first, int64_t end, int64_t row,
-                       float *to) {
+                       int64_t half, float *const *places) {
     float t[MOST_TAPS + 2 * LANES][LANES];
-    int64_t taps = z->kernel_taps;
-    to += first * row, w += first * z->weight_in;
+    int64_t taps = z->kernel_taps, at = first * row + half;
+    w += first * z->weight_in;
     if (z->weight_in == taps) {                                  /* the taps of all inputs are a run for each output */
         int64_t ready = 0, done = 0, all = (end - first) * taps; /* of the run: transposed to t, taken from t */
-        for (int64_t i = first; i < end; i++, to += row) {
+        for (int64_t i = first; i < end; i++, at += row) {
             while (ready - done < taps && ready < all) {
                 transpose_part(w + ready, z->weight_out, lanes, all - ready, t[ready - done], LANES);
                 ready = least(ready + LANES, all);
             }
-            place_taps(z, t[0], row, to);
+            place_taps(t[0], taps, at, places);
             done += taps;
             memmove(t[0], t[taps], sizeof(float) * LANES * (ready - done));
         }
         return;
     }
-    for (int64_t i = first; i < end; i++, w += z->weight_in, to += row) { /* outputs lie side by side */
+    for (int64_t i = first; i < end; i++, w += z->weight_in, at += row) { /* outputs lie side by side */
         if (taps == 1) {
             for (int64_t lane = 0; lane < LANES; lane += VEC_LANES)
-                vec_storeu(to + lane, vec_load(w + lane, lanes - lane));
+                vec_storeu(places[0] + at + lane, vec_load(w + lane, lanes - lane));
             continue;
         }
         /* whole blocks read into what lies behind the taps: not at the end of the weights */
         const int more = i + 1 < z->in && z->weight_in >= LANES;
         for (int64_t tap = 0; tap < taps; tap += LANES)
             transpose_part(w + tap, taps, lanes, more ? LANES : taps - tap, t[tap], LANES);
-        place_taps(z, t[0], row, to);
+        place_taps(t[0], taps, at, places);
     }
 }
 
-/* packed[group][panel][k][row_of panel], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input
- * channels. */
-static void pack_weights(void *context, int64_t chunk) {
-    const product *z = context;
+/* Of inputs first .. end-1 one by one, from `row` outputs on, which may be of several groups. */
+static void pack_each(const product *z, int64_t group, int64_t panel, int64_t first, int64_t end, int64_t wide) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, panel = chunk / parts % z->panels,
-            group = chunk / parts / z->panels;
-    int64_t wide = row_of(z, panel);
     float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
-    if (z->merge == 1 && z->kernel_taps <= MOST_TAPS) {
-        for (int64_t half = 0; half < wide; half += LANES) {
-            int64_t o = panel * PANEL + half, lanes = most(least(LANES, z->outs - o), 0);
-            const float *w = z->weight + group * z->weight_group + least(o, z->outs - 1) * z->weight_out;
-            pack_lanes(z, w, lanes, first, least(first + 16, z->in), wide, to + half);
-        }
-        return;
-    }
-    for (int64_t i = first; i < least(first + 16, z->in); i++) {
+    for (int64_t i = first; i < end; i++) {
         /* the group that input i is of, and the lanes that are outputs of the same */
         int64_t own = i / z->own_in, lane0 = own * z->own_outs - panel * PANEL;
         int64_t low = least(most(lane0, 0), wide), high = most(least(lane0 + z->own_outs, wide), low);
@@ -110,6 +113,26 @@ static void pack_weights(void *context, int64_t chunk) {
                 for (int64_t lane = 0; lane < low; lane++) row[lane] = 0;
                 for (int64_t lane = high; lane < wide; lane++) row[lane] = 0;
             }
+    }
+}
+
+/* packed[group][panel][k][row_of panel], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input
+ * channels. */
+static void pack_weights(void *context, int64_t chunk) {
+    const packing *p = context;
+    const product *z = p->of;
+    int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, end = least(first + 16, z->in);
+    int64_t panel = chunk / parts % z->panels, group = chunk / parts / z->panels, wide = row_of(z, panel);
+    if (z->merge > 1 || z->kernel_taps > MOST_TAPS) {
+        for (; z < p->of + p->count; z++) pack_each(z, group, panel, first, end, wide);
+        return;
+    }
+    float *places[MOST_TAPS] = {NULL};
+    find_places(p, group, panel, wide, places);
+    for (int64_t half = 0; half < wide; half += LANES) {
+        int64_t o = panel * PANEL + half, lanes = most(least(LANES, z->outs - o), 0);
+        const float *w = z->weight + group * z->weight_group + least(o, z->outs - 1) * z->weight_out;
+        pack_lanes(z, w, lanes, first, end, wide, half, places);
     }
 }
 
@@ -296,12 +319,17 @@ static int64_t packed_floats(product *z) {
     z->panels = ceil_div(z->outs, PANEL), z->k = z->axes[0].taps * z->axes[1].taps * z->in;
     return z->groups * z->panels * z->k * PANEL;
 }
-static void pack(product *z, float *to) {
-    z->packed = to;
-    kg_parallel(pack_weights, z, z->groups * z->panels * ceil_div(z->in, 16), 1e-3 * z->k * z->outs * z->groups);
+/* The weights of `count` products to `to`, or to the memory that all of this file share. */
+static void pack(product *of, int64_t count, float *to) {
+    packing p = {of, count};
+    int64_t floats = 0;
+    for (product *z = of; z < of + count; z++) floats += packed_floats(z);
+    if (to == NULL) to = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * floats);
+    for (product *z = of; z < of + count; z++) z->packed = to, to += packed_floats(z);
+    if (floats > 0) kg_parallel(pack_weights, &p, of->groups * of->panels * ceil_div(of->in, 16), 1e-3 * floats);
 }
 
-/* `packed` may be there from an earlier call. */
+/* With weights that are packed already. */
 static void run(product *z) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     z->pixels = z->images * v->outputs * h->outputs;
@@ -335,7 +363,10 @@ static void run(product *z) {
         /* Rows that two bands share are copied twice: bands grow where there are many of them to the own ones. */
         int64_t rows = most(BAND / row, 1), halo = (v->taps - 1) * v->gap + 1 - v->step;
         while (rows * v->step < 3 * halo && (rows + 1) * row + halo * row / v->step < MOST_BAND) rows++;
-        z->blocks = least(v->outputs, most(ceil_div(v->outputs, rows), ceil_div(FEW_CHUNKS, shared)));
+        z->blocks = ceil_div(v->outputs, rows);
+        /* Panels are shared out before rows: few rows leave no room for edges, and each band reads all weights. */
+        z->ranges = least(z->panels, ceil_div(FEW_CHUNKS, shared * z->blocks));
+        z->blocks = least(v->outputs, most(z->blocks, ceil_div(FEW_CHUNKS, shared * z->ranges)));
         if (z->upright) z->blocks = least(z->blocks, ceil_div(v->outputs, 14));
         z->block = ceil_div(v->outputs, z->blocks), shared *= z->blocks;
     } else {
@@ -343,11 +374,10 @@ static void run(product *z) {
         z->blocks = most(ceil_div(z->pixels, limit), least(ceil_div(FEW_CHUNKS, z->groups), ceil_div(z->pixels, 14)));
         z->block = ceil_div(z->pixels, z->blocks), shared = z->blocks * z->groups;
     }
-    z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, shared));
+    if (task != multiply_band) z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, shared));
     if (task == multiply_images)
         z->row_parts = most(1, least(v->outputs / 2, FEW_CHUNKS / 2 / (shared * z->ranges))), shared *= z->row_parts;
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
-    if (z->packed == NULL) pack(z, kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * packed_floats(z)));
     kg_parallel(task, z, shared * z->ranges, us);
 }
 
@@ -376,6 +406,7 @@ void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const f
                                     const float *bias, float *out) {
     product z = forward_of(s, weight);
     z.source = x, z.packed = (float *)kept, z.bias = bias, z.out = out;
+    if (!kept) pack(&z, 1, NULL);
     run(&z);
 }
 
@@ -386,31 +417,39 @@ int64_t KG_NAME(conv_implicit_kept)(const conv_shape *s) {
 
 void KG_NAME(conv_implicit_keep)(const conv_shape *s, const float *weight, float *kept) {
     product z = forward_of(s, weight);
-    if (packed_floats(&z) > 0) pack(&z, kept);
+    pack(&z, 1, kept);
 }
 
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x) {
     int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups, merge = merged_groups(s);
-    for (int64_t y = 0; y < s->stride[0]; y++)
-        for (int64_t x = 0; x < s->stride[1]; x++)
-            run(&(product){.axes = {KG_NAME(conv_phase_axis)(s, 0, y), KG_NAME(conv_phase_axis)(s, 1, x)},
-                           .source = grad_out,
-                           .weight = weight,
-                           .bias = bias,
-                           .out = grad_x,
-                           .groups = s->groups / merge,
-                           .images = s->N,
-                           .in = in * merge,
-                           .outs = outs * merge,
-                           .merge = merge,
-                           .own_in = in,
-                           .own_outs = outs,
-                           .out_h = s->H,
-                           .out_w = s->W,
-                           .weight_out = taps,
-                           .weight_in = outs * taps,
-                           .weight_group = in * outs * taps,
-                           .kernel_w = s->kw,
-                           .kernel_taps = taps});
+    int64_t phases = s->stride[0] * s->stride[1];
+    product of[PHASES];
+    for (int64_t first = 0; first < phases; first += PHASES) {
+        int64_t count = least(phases - first, PHASES);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t y = (first + i) / s->stride[1], x = (first + i) % s->stride[1];
+            of[i] = (product){.axes = {KG_NAME(conv_phase_axis)(s, 0, y), KG_NAME(conv_phase_axis)(s, 1, x)},
+                              .source = grad_out,
+                              .weight = weight,
+                              .bias = bias,
+                              .out = grad_x,
+                              .groups = s->groups / merge,
+                              .images = s->N,
+                              .in = in * merge,
+                              .outs = outs * merge,
+                              .merge = merge,
+                              .own_in = in,
+                              .own_outs = outs,
+                              .out_h = s->H,
+                              .out_w = s->W,
+                              .weight_out = taps,
+                              .weight_in = outs * taps,
+                              .weight_group = in * outs * taps,
+                              .kernel_w = s->kw,
+                              .kernel_taps = taps};
+        }
+        pack(of, count, NULL);
+        for (int64_t i = 0; i < count; i++) run(of + i);
+    }
 }

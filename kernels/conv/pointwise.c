@@ -20,7 +20,8 @@ typedef struct {
 typedef struct {
     grid from, to;
     const float *source, *weight, *bias;
-    float *packed, *out;
+    const float *packed; /* or NULL */
+    float *out;
     int64_t in, outs, weight_out, weight_in; /* strides in the weight of an output and an input */
     int64_t rows, width, blocks, chunks, panels, ranges, parts, part, copied, relu, dense;
 } pointwise;
@@ -28,7 +29,7 @@ typedef struct {
 /* packed[panel][in][PANEL], zeros beyond outs. Chunk: a panel. */
 static void pack_panel(void *context, int64_t panel) {
     const pointwise *z = context;
-    float *to = z->packed + panel * z->in * PANEL;
+    float *to = (float *)z->packed + panel * z->in * PANEL;
     int64_t o = panel * PANEL, width = least(PANEL, z->outs - o);
     const float *w = z->weight + o * z->weight_out;
     if (z->weight_out == 1) { /* outputs lie side by side */
@@ -111,6 +112,12 @@ static void multiply(void *context, int64_t chunk) {
     }
 }
 
+static int64_t packed_floats(const pointwise *z) { return ceil_div(z->outs, PANEL) * z->in * PANEL; }
+static void pack(pointwise *z, float *to) {
+    z->packed = to;
+    kg_parallel(pack_panel, z, ceil_div(z->outs, PANEL), 3e-4 * z->in * z->outs);
+}
+
 static void run(pointwise *z, int64_t images, int64_t height, int64_t width) {
     int64_t pixels = images * height * width;
     if (pixels == 0) return;
@@ -127,8 +134,7 @@ static void run(pointwise *z, int64_t images, int64_t height, int64_t width) {
     }
     z->chunks = least(z->blocks, most(FEW_CHUNKS, z->blocks / BLOCKS_AT_ONCE));
     z->ranges = z->dense ? least(z->panels, ceil_div(FEW_CHUNKS / 2, z->chunks)) : 1;
-    z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->panels * z->in * PANEL);
-    kg_parallel(pack_panel, z, z->panels, 3e-4 * z->in * z->outs);
+    if (!z->packed) pack(z, kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * packed_floats(z)));
     kg_parallel(multiply, z, z->chunks * z->ranges, 2.0 * pixels * z->in * z->outs / CONV_GFLOPS_US);
 }
 
@@ -143,21 +149,33 @@ int KG_NAME(conv_pointwise_fits)(const conv_shape *s) {
 static grid image_of(const conv_shape *s) { return (grid){s->H, s->W * s->C, s->stride[0], s->stride[1] * s->C}; }
 static grid result_of(const conv_shape *s) { return (grid){s->OH, s->OW * s->K, 1, s->K}; }
 
-void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
-                                     float *out) {
-    run(&(pointwise){.from = image_of(s),
-                     .to = result_of(s),
-                     .source = x,
-                     .weight = weight,
-                     .bias = bias,
-                     .out = out,
-                     .in = s->C,
-                     .outs = s->K,
-                     .dense = dense(s),
-                     .weight_out = s->C,
-                     .weight_in = 1,
-                     .relu = s->activation == CONV_RELU},
-        s->N, s->OH, s->OW);
+static pointwise forward_of(const conv_shape *s, const float *weight) {
+    return (pointwise){.from = image_of(s),
+                       .to = result_of(s),
+                       .weight = weight,
+                       .in = s->C,
+                       .outs = s->K,
+                       .dense = dense(s),
+                       .weight_out = s->C,
+                       .weight_in = 1,
+                       .relu = s->activation == CONV_RELU};
+}
+
+int64_t KG_NAME(conv_pointwise_kept)(const conv_shape *s) {
+    const pointwise z = forward_of(s, NULL);
+    return packed_floats(&z);
+}
+
+void KG_NAME(conv_pointwise_keep)(const conv_shape *s, const float *weight, float *kept) {
+    pointwise z = forward_of(s, weight);
+    pack(&z, kept);
+}
+
+void KG_NAME(conv_pointwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
+                                     const float *bias, float *out) {
+    pointwise z = forward_of(s, weight);
+    z.source = x, z.packed = kept, z.bias = bias, z.out = out;
+    run(&z, s->N, s->OH, s->OW);
 }
 
 void KG_NAME(conv_pointwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
