@@ -21,10 +21,39 @@ typedef struct {
     conv_axis axes[2];
     const float *x, *grad_out;
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
+    float *bias;                  /* [slice][channel], or NULL */
     int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps, cuts;
     int fetch;  /* rows of x and grad_out are not in a cache: each block fetches the next */
     int turned; /* partial[slice][group][tap][k][ldc], for few output channels */
 } gradient;
+
+/* sums[c] += sum over pixels of g[pixel stride + c]: runs of 64 pixels by fours, in order. */
+static void add_pixels(const float *g, int64_t pixels, int64_t stride, int64_t channels, float *sums) {
+    for (int64_t p0 = 0; p0 < pixels; p0 += 64)
+        for (int64_t c = 0; c < channels; c += VEC_LANES) {
+            vec_f32 sum[4];
+            const int64_t left = channels - c, p1 = least(p0 + 64, pixels);
+            int64_t p = p0;
+            const float *at = g + p0 * stride + c;
+            UNROLL
+            for (int i = 0; i < 4; i++) sum[i] = vec_zero();
+            for (; p + 4 <= p1; p += 4, at += 4 * stride) UNROLL
+            for (int i = 0; i < 4; i++) sum[i] = vec_add(sum[i], vec_load(at + i * stride, left));
+            for (; p < p1; p++, at += stride) sum[0] = vec_add(sum[0], vec_load(at, left));
+            vec_f32 run = vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3]));
+            vec_store(sums + c, vec_add(vec_load(sums + c, left), run), left);
+        }
+}
+
+/* The bias's part of a block of pixels, while that is in the cache; `first`: of its slice. */
+static void add_to_bias(const gradient *z, int64_t slice, int64_t group, int64_t range, int64_t p0, int64_t p1,
+                        int first) {
+    int64_t all = z->outs * z->groups;
+    if (!z->bias || range > 0) return;
+    float *sums = z->bias + slice * all + group * z->outs;
+    if (first) memset(sums, 0, sizeof *sums * z->outs);
+    add_pixels(z->grad_out + p0 * all + group * z->outs, p1 - p0, all, z->outs, sums);
+}
 
 /* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
 static void pack_panels(const gradient *z, int64_t group, int64_t p0, int64_t p1, float *packed) {
@@ -45,44 +74,11 @@ static void slice_gradient(void *context, int64_t chunk) {
     conv_epilogue e = {0};
     for (int64_t p0 = cut(z->pixels, z->slices, slice), p1; p0 < end; p0 = p1, e.add = 1) {
         p1 = least(p0 + z->block, end);
+        add_to_bias(z, slice, group, range, p0, p1, !e.add);
         KG_NAME(conv_gather)(z->axes, z->x + group * z->in, z->groups * z->in, z->in, p0, p1, k0, k1, rows, row);
         pack_panels(z, group, p0, p1, packed);
         conv_operand a = {.at = rows, .row = 1, .col = row};
         KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
-    }
-}
-
-/* The same without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, and a
- * group. A band of padded rows is the left operand as it stands, one product for each row of taps. */
-static void slice_gradient_band(void *context, int64_t chunk) {
-    const gradient *z = context;
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups, k = h->taps * z->in;
-    int64_t row = cut(v->outputs * z->images, z->slices, slice),
-            end = cut(v->outputs * z->images, z->slices, slice + 1);
-    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block), panels = ceil_div(z->outs, PANEL);
-    const int in_place = z->outs % VEC_LANES == 0;
-    float *band_room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * panels * PANEL));
-    float *packed = band_room + room;
-    conv_epilogue e = {0};
-    for (int64_t rows; row < end; row += rows, e.add = 1) {
-        int64_t n = row / v->outputs, y = row % v->outputs;
-        rows = least(least(z->block, end - row), v->outputs - y);
-        const float *image = z->x + n * v->source * h->source * stride + group * z->in;
-        conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + rows, band_room);
-        const float *b = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
-        int64_t pixels = rows * h->outputs;
-        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
-        conv_segment list[MAX_ROWS];
-        for (int64_t i = 0; i < rows; i++)
-            list[i] = (conv_segment){i * v->step * band.row, i * h->outputs * (in_place ? z->outs * z->groups : PANEL),
-                                     h->outputs};
-        for (int64_t tap = 0; tap < v->taps; tap++) {
-            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list, NULL};
-            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
-                               in_place ? PANEL : pixels * PANEL,
-                               z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
-        }
     }
 }
 
@@ -134,6 +130,45 @@ static void fetch_rows(const gradient *z, int64_t row0, int64_t row1, int64_t se
     for (int i = 0; i < 2; i++) two[i].step = ceil_div(ceil_div(two[i].end - two[i].at, segments), 16) * 16;
 }
 
+/* Few channels, without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, and
+ * a group. A band of padded rows is the left operand as it stands, one product for each row of taps. */
+static void slice_gradient_band(void *context, int64_t chunk) {
+    const gradient *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups, k = h->taps * z->in;
+    int64_t row = cut(v->outputs * z->images, z->slices, slice),
+            end = cut(v->outputs * z->images, z->slices, slice + 1);
+    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block), panels = ceil_div(z->outs, PANEL);
+    const int in_place = z->outs % VEC_LANES == 0;
+    float *band_room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * panels * PANEL));
+    float *packed = band_room + room;
+    conv_epilogue e = {0};
+    for (int64_t rows; row < end; row += rows, e.add = 1) {
+        conv_ahead ahead[2] = {{0}};
+        int64_t n = row / v->outputs, y = row % v->outputs;
+        rows = least(least(z->block, end - row), v->outputs - y);
+        if (z->groups == 1 && row + rows < end)
+            fetch_rows(z, row + rows, least(row + rows + z->block, end),
+                       v->taps * panels * ceil_div(k, TILE_ROWS) * rows, ahead);
+        add_to_bias(z, slice, group, 0, row * h->outputs, (row + rows) * h->outputs, !e.add);
+        const float *image = z->x + n * v->source * h->source * stride + group * z->in;
+        conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + rows, band_room);
+        const float *b = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
+        int64_t pixels = rows * h->outputs;
+        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
+        conv_segment list[MAX_ROWS];
+        for (int64_t i = 0; i < rows; i++)
+            list[i] = (conv_segment){i * v->step * band.row, i * h->outputs * (in_place ? z->outs * z->groups : PANEL),
+                                     h->outputs};
+        for (int64_t tap = 0; tap < v->taps; tap++) {
+            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list, ahead};
+            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
+                               in_place ? PANEL : pixels * PANEL,
+                               z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
+        }
+    }
+}
+
 /* Chunk: a slice of the output rows of all images, a group, a range of taps and of pieces of the input channels. */
 static void slice_gradient_taps(void *context, int64_t chunk) {
     const gradient *z = context;
@@ -158,6 +193,7 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
         if (z->fetch && row1 < end)
             fetch_rows(z, row1, least(row1 + z->block, end),
                        (unit1 - unit0) * panels * ceil_div(z->in, z->cuts * TILE_ROWS) * ceil_div(pixels, run), ahead);
+        add_to_bias(z, slice, group, range, row * h->outputs, row * h->outputs + pixels, !e.add);
         if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), g = packed;
         for (int64_t unit = unit0; unit < unit1; unit++) {
             int64_t tap = unit / z->cuts, c = cut(z->in, z->cuts, unit % z->cuts);
@@ -234,7 +270,23 @@ static void finish(void *context, int64_t chunk) {
         }
 }
 
-void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight) {
+static void make_room(gradient *z, int64_t bytes, int biased) {
+    int64_t sums = biased ? z->slices * z->groups * z->outs : 0;
+    z->partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z->slices + sizeof(float) * sums);
+    z->bias = biased ? z->partial + bytes / 4 * z->slices : NULL;
+}
+
+static void sum_bias(const gradient *z, float *grad_bias) {
+    int64_t channels = z->groups * z->outs;
+    for (int64_t c = 0; grad_bias && c < channels; c++) {
+        float sum = z->bias[c];
+        for (int64_t slice = 1; slice < z->slices; slice++) sum += z->bias[slice * channels + c];
+        grad_bias[c] = sum;
+    }
+}
+
+void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
+                                   float *grad_bias) {
     int64_t merge = merged_groups(s), groups = s->groups / merge;
     gradient z = {.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                   .x = x,
@@ -251,6 +303,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     int64_t bytes = z.groups * z.k * z.ldc * 4;
     if (z.pixels == 0 || bytes == 0) {
         memset(grad_weight, 0, sizeof(float) * s->K * z.k / merge);
+        if (grad_bias) memset(grad_bias, 0, sizeof(float) * s->K);
         return;
     }
     double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US, finish_us;
@@ -265,8 +318,9 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         int64_t floats = (s->C * s->stride[0] * s->stride[1] + s->K) * s->OW;
         z.block = least(least(MAX_SEGMENTS, ceil_div(512, s->OW)), most(ceil_div(64, s->OW), BLOCK_TAPS / floats));
         z.fetch = groups == 1 && s->stride[0] == 1 && s->stride[1] == 1;
-        z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
+        make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_taps, &z, z.slices * z.groups * z.ranges, us);
+        sum_bias(&z, grad_bias);
         finish_us = 5e-4 * z.slices * s->K * z.k;
         if (z.turned)
             kg_parallel(finish_turned, &z, s->K, finish_us);
@@ -280,8 +334,9 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     const int band = s->dilation[1] == 1 && s->OW >= 8 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices;
     if (band) {
         z.block = least(s->OH, least(MAX_ROWS, ceil_div(256, s->OW)));
-        z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
+        make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
+        sum_bias(&z, grad_bias);
         kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
         return;
     }
@@ -289,8 +344,9 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     int64_t ranges = most(ceil_div(z.k, BLOCK / 64), least(ceil_div(FEW_CHUNKS, z.slices * z.groups), z.k / 64));
     z.range = ceil_div(ceil_div(z.k, ranges ? ranges : 1), 16) * 16, z.ranges = ceil_div(z.k, z.range);
     z.block = most(64, least(256, BLOCK / odd_lines(z.range + 15)));
-    z.partial = kg_scratch(KG_SCRATCH_CONV_SHARED, bytes * z.slices);
+    make_room(&z, bytes, grad_bias != NULL);
     kg_parallel(slice_gradient, &z, z.slices * z.groups * z.ranges, us);
+    sum_bias(&z, grad_bias);
     kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
 }
 

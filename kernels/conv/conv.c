@@ -171,16 +171,14 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     conv_shape s = shape_of(sizes);
     s.K = sizes[0], s.N = sizes[4];
     (void)scalars, (void)start, (void)stop;
-    if (depthwise(&s)) {
-        KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight, grad_bias);
-        return;
-    }
-    if (winograd_weight_pays(&s))
+    const int winograd = winograd_weight_pays(&s);
+    if (depthwise(&s)) return KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight, grad_bias);
+    if (!winograd && !grouped(&s, s.C, s.K))
+        return KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight, grad_bias);
+    if (winograd)
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
-    else if (grouped(&s, s.C, s.K))
-        KG_NAME(conv_grouped_weight)(&s, x, grad_out, grad_weight);
     else
-        KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight);
+        KG_NAME(conv_grouped_weight)(&s, x, grad_out, grad_weight);
     if (grad_bias) KG_NAME(conv_bias_gradient)(grad_out, s.N * s.OH * s.OW, s.K, grad_bias);
 }
 
