@@ -53,6 +53,7 @@ static struct {
     _Atomic(void *) context;
     _Atomic int64_t chunks;
     _Atomic int parts;
+    _Atomic int chunk_us;   /* what one chunk may take; for so long who has none left waits for the others' last */
     _Atomic bool from_last; /* each part from its last chunk to its first */
     _Atomic int caller_cpu;
     _Alignas(64) _Atomic uint32_t finished; /* chunks reported; the caller sleeps on it */
@@ -172,7 +173,7 @@ static void *worker_main(void *self) {
         worker->cpu = cpu;
         if (cpu < 0 || cpu != pool.caller_cpu) { /* spinning on the caller's core would only delay the caller */
             pool.spinning++;
-            struct spin spin = spin_start(0);
+            struct spin spin = spin_start(pool.chunk_us < SPIN_US ? pool.chunk_us : SPIN_US);
             while (!(found = !none_left() || pool.stop) && spin_again(&spin)) {}
             pool.spinning--;
         }
@@ -257,8 +258,8 @@ void kg_set_threads(int threads) {
 
 /* ---- The caller ---- */
 
-static void wait_for_claimed(int64_t chunks, double us) {
-    struct spin spin = spin_start((int)(us / (double)chunks));
+static void wait_for_claimed(int64_t chunks) {
+    struct spin spin = spin_start(pool.chunk_us);
     uint32_t finished;
     while ((finished = pool.finished) != (uint32_t)chunks) {
         if (spin_again(&spin)) continue;
@@ -297,6 +298,7 @@ static void share(kg_task *task, void *context, int64_t chunks, double us, bool 
     pool.task = task;
     pool.context = context;
     pool.chunks = chunks;
+    pool.chunk_us = (int)(2 * us / (double)chunks); /* twice the estimate, which may be wrong */
     pool.parts = chunks <= pool.workers ? (int)chunks : pool.workers + 1;
     pool.from_last = from_last;
     for (int p = 0; p < pool.parts; p++) pool.part[p].taken = 0;
@@ -314,7 +316,7 @@ static void share(kg_task *task, void *context, int64_t chunks, double us, bool 
     inside = true;
     work(0);
     inside = false;
-    wait_for_claimed(chunks, us);
+    wait_for_claimed(chunks);
     pool.taken = false;
 }
 
