@@ -93,6 +93,7 @@ ALONE = {
     "conv 5x5 stride 2": (lambda: nn.Conv2d(6, 40, 5, stride=2, padding=2), (6, 19, 17)),
     "conv, first layer": (lambda: nn.Conv2d(3, 33, 7, stride=2, padding=3), (3, 30, 31)),
     "conv, depthwise": (lambda: nn.Conv2d(35, 35, 3, padding=1, groups=35), (35, 9, 14)),
+    "conv, depthwise 7x7 stride 2": (lambda: nn.Conv2d(35, 35, 7, stride=2, padding=3, groups=35), (35, 11, 22)),
     "conv, grouped": (lambda: nn.Conv2d(24, 36, 3, padding=1, groups=4), (24, 9, 14)),
     "conv1d": (lambda: nn.Conv1d(9, 21, 3), (9, 50)),
     "transposed conv": (lambda: nn.ConvTranspose2d(12, 18, 3, stride=2), (12, 7, 6)),

@@ -1,210 +1,227 @@
 /* Depthwise convolution, one channel in and out per group: lanes are channels. Forward and backward data are the same
- * loop over an output row, in backward once for each phase of the stride; the weights are laid out [tap][channel]
- * first. Off-image taps are left out, which splits a row into edges and inside. */
+ * loop over output rows, in backward once for each phase of the stride. A tile is a few pixels of an output row: their
+ * sums and a row of taps stay in registers, and a source vector is loaded once for all outputs that it reaches. Taps
+ * off the image are left out: rows for all the tile, columns each by a branch that goes the same way for all rows and
+ * channels. */
 #include "conv/conv.h"
+#include "matmul/transpose.h"
 
 #if VEC_LANES == 16
-#define PIXELS 8 /* that share loads: accumulators, a row of taps and a source vector stay in registers */
+#define MOST_PIXELS 8 /* of a tile */
 #else
-#define PIXELS 4
+#define MOST_PIXELS 4
 #endif
 
+#define LANES TRANSPOSE_BLOCK /* channels of a part: a vector, or two */
 #define FEW_CHUNKS 32
 #define ROWS_AT_ONCE 16 /* of a chunk, where there are many */
+
+/* The compiler no longer knows the value. So what is worked out from it is not worked out before, to lie on the stack;
+ * and a vector that was loaded is not loaded again by each multiply-add. */
+#define HIDE(x) __asm__ volatile("" : "+r"(x))
+#if defined KG_ISA_avx512 || defined KG_ISA_avx2
+#define HIDE_VEC(v) __asm__("" : "+v"(v))
+#else
+#define HIDE_VEC(v) (void)(v)
+#endif
 
 typedef struct {
     const conv_shape *s;
     const float *source, *bias;
-    float *packed, *out; /* packed[tap_y kw + tap_x][channel] */
-    int64_t out_h, out_w, relu, data, chunks;
+    float *packed, *out; /* packed[part][tap_y kw + tap_x][lane] */
+    conv_axis *vertical, *across;
+    int64_t source_h, source_w, out_h, out_w, relu, parts, blocks;
+    int64_t phases[2]; /* of the stride, in backward: as many axes `vertical` and `across` */
 } depthwise;
 
-static void pack_taps(const float *weight, int64_t taps, int64_t channels, float *packed) {
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t tap = 0; tap < taps; tap++) packed[tap * channels + c] = weight[c * taps + tap];
+static void pack_taps(const depthwise *z, const float *weight) {
+    const int64_t taps = z->s->kh * z->s->kw, C = z->s->C;
+    float *to = z->packed;
+    for (int64_t part = 0; part < z->parts; part++, to += taps * LANES) {
+        const int64_t c = most(0, least(part * LANES, C - LANES));
+        for (int64_t tap = 0; tap < taps; tap += LANES) /* what is too much is covered by the next part */
+            transpose_part(weight + c * taps + tap, taps, C - c, part + 1 < z->parts ? LANES : taps - tap,
+                           to + tap * LANES, LANES);
+    }
 }
 
-/* Outputs from .. to-1 for which tap `tap` of the axis lies on the source. */
-static void reached(const conv_axis *a, int64_t tap, int64_t *from, int64_t *to) {
-    int64_t at = a->first + tap * a->gap; /* of output 0 */
-    *from = at >= 0 ? 0 : ceil_div(-at, a->step);
-    *to = at >= a->source ? 0 : least(a->outputs, ceil_div(a->source - at, a->step));
-    *to = most(*to, *from);
-}
-
-/* An output row: where its first tap and output lie, and the strides of both, of the taps and of their weights. */
+/* What the tiles of an output row have in common. */
 typedef struct {
-    const float *source, *w, *bias;
-    float *out;
-    int64_t row, gap, next, w_row, w_gap, out_next, rows, relu;
-    const float *ahead; /* the rows that the next output row will need first, from the pixel of output 0; or NULL */
+    int64_t channels, parts, relu;
+    int64_t row, rows, step, taps, gap; /* of the source: floats from tap to tap down, how many; the taps of a row */
+    int64_t w_row, w_gap, w_part, out_pixel;
+    const float *bias;
+    const float *ahead; /* rows that the next output row needs first, from the column of the first tap on */
     int64_t ahead_rows, ahead_row;
 } strip;
 
-VEC_INLINE void finish(vec_f32 v, const strip *z, int64_t c, float *out, int64_t left) {
+/* Fetches what the next output row needs of `columns` columns from `column` on: an equal share with each whole part. */
+VEC_INLINE void fetch(const strip *z, int columns, int64_t column, int64_t part) {
+    if ((part + 1) * LANES > z->channels) return;
+    const float *at = z->ahead + column * z->channels + part * columns * LANES;
+    for (int64_t y = 0; y < z->ahead_rows; y++, at += z->ahead_row) UNROLL
+    for (int i = 0; i < columns * LANES; i += 16) __builtin_prefetch(at + i, 0, 2);
+}
+
+VEC_INLINE void finish(const strip *z, vec_f32 v, float *out, int64_t c, int64_t left) {
     if (z->bias) v = vec_add(v, vec_load(z->bias + c, left));
-    vec_store(out, z->relu ? vec_max(vec_zero(), v) : v, left);
+    vec_store(out + c, z->relu ? vec_max(vec_zero(), v) : v, left);
 }
 
-/* One output, taps s0 .. s1-1 of each row, `vecs` vectors of channels. */
-VEC_INLINE void output(int vecs, const strip *z, int64_t x, int64_t c, int64_t s0, int64_t s1, int64_t left) {
-    vec_f32 acc[4];
-    UNROLL
-    for (int j = 0; j < vecs; j++) acc[j] = vec_zero();
-    const float *source = z->source + x * z->next + c, *w = z->w + c;
-    for (int64_t y = 0; y < z->rows; y++, source += z->row, w += z->w_row)
-        for (int64_t t = s0; t < s1; t++) {
-            const float *v = source + t * z->gap, *tap = w + t * z->w_gap;
+/* `pixels` outputs whose taps begin `column` columns after the source's first: all channels, LANES or more. The last
+ * part repeats some of the one before, rather than to mask a vector. */
+VEC_INLINE void outputs(int step, int taps, int pixels, const strip *z, const float *source, int64_t column,
+                        int64_t low, int64_t high, const float *w, float *out) {
+    const int columns = (pixels - 1) * step + taps;
+    const uint32_t on = (1u << most(0, least(high, columns))) - (1u << most(0, least(low, columns)));
+    const int64_t C = z->channels;
+    for (int64_t part = 0; part < z->parts; part++, w += z->w_part) {
+        fetch(z, pixels * step, column, part);
+        for (int at = 0; at < LANES; at += VEC_LANES) {
+            const int64_t c = least(part * LANES, C - LANES) + at;
+            vec_f32 acc[MOST_PIXELS], wv[7];
             UNROLL
-            for (int j = 0; j < vecs; j++)
-                acc[j] = vec_fma(vec_load(v + j * VEC_LANES, left), vec_load(tap + j * VEC_LANES, left), acc[j]);
-        }
-    UNROLL
-    for (int j = 0; j < vecs; j++)
-        finish(acc[j], z, c + j * VEC_LANES, z->out + x * z->out_next + c + j * VEC_LANES, left);
-}
-
-/* `pixels` outputs from x on, `step` source pixels apart, all `taps` on the image and side by side: a source vector is
- * loaded once and goes to every output that it is a tap of. */
-VEC_INLINE void outputs(int pixels, int step, int taps, const strip *z, int64_t x, int64_t c, int64_t left) {
-    vec_f32 acc[PIXELS], w[7];
-    UNROLL
-    for (int i = 0; i < pixels; i++) acc[i] = vec_zero();
-    const float *source = z->source + x * z->next + c, *weight = z->w + c;
-    for (int64_t y = 0; y < z->rows; y++, source += z->row, weight += z->w_row) {
-        UNROLL
-        for (int t = 0; t < taps; t++) w[t] = vec_load(weight + t * z->w_gap, left);
-        UNROLL
-        for (int k = 0; k < (pixels - 1) * step + taps; k++) {
-            vec_f32 v = vec_load(source + k * z->gap, left);
+            for (int i = 0; i < pixels; i++) acc[i] = vec_zero();
+            const float *x = source + column * C + c, *tap = w + at;
+            for (int64_t y = 0; y < z->rows; y++, x += z->row, tap += z->w_row) {
+                UNROLL
+                for (int t = 0; t < taps; t++) wv[t] = vec_loadu(tap + t * z->w_gap);
+                uint32_t bits = on;
+                const float *under = x;
+                HIDE(bits);
+                UNROLL
+                for (int k = 0; k < columns; k++, under += C) {
+                    HIDE(under);
+                    if (bits & 1u << k) {
+                        vec_f32 v = vec_loadu(under);
+                        HIDE_VEC(v);
+                        UNROLL
+                        for (int t = 0; t < taps; t++)
+                            if (k >= t && (k - t) % step == 0 && (k - t) / step < pixels)
+                                acc[(k - t) / step] = vec_fma(v, wv[t], acc[(k - t) / step]);
+                    }
+                }
+            }
             UNROLL
-            for (int t = 0; t < taps; t++)
-                if (k >= t && (k - t) % step == 0 && (k - t) / step < pixels)
-                    acc[(k - t) / step] = vec_fma(v, w[t], acc[(k - t) / step]);
+            for (int i = 0; i < pixels; i++) finish(z, acc[i], out + i * z->out_pixel, c, VEC_LANES);
         }
     }
-    float *out = z->out + x * z->out_next + c;
-    UNROLL
-    for (int i = 0; i < pixels; i++) finish(acc[i], z, c, out + i * z->out_next, left);
 }
 
-/* The same for all channels of the pixels. */
-VEC_INLINE void outputs_row(int pixels, int step, int taps, const strip *z, int64_t x, int64_t channels) {
-    int64_t c = 0;
-    for (; c + VEC_LANES <= channels; c += VEC_LANES) {
-        if (z->ahead && c % 16 == 0) {
-            const float *ahead = z->ahead + x * z->next + c;
-            for (int64_t y = 0; y < z->ahead_rows; y++, ahead += z->ahead_row) UNROLL
-            for (int i = 0; i < pixels * step; i++) __builtin_prefetch(ahead + i * z->gap, 0, 2);
+/* The same for any step, taps and distance of taps, and for any number of channels. */
+VEC_INLINE void outputs_any(int pixels, const strip *z, const float *source, int64_t column, int64_t low, int64_t high,
+                            const float *w, float *out) {
+    const int64_t C = z->channels;
+    for (int64_t part = 0; part < z->parts; part++, w += z->w_part)
+        for (int at = 0; at < LANES; at += VEC_LANES) {
+            const int64_t c = most(0, least(part * LANES, C - LANES)) + at, left = C - c;
+            vec_f32 acc[MOST_PIXELS];
+            UNROLL
+            for (int i = 0; i < pixels; i++) acc[i] = vec_zero();
+            const float *x = source + column * C + c, *tap = w + at;
+            for (int64_t y = 0; y < z->rows; y++, x += z->row, tap += z->w_row)
+                for (int64_t t = 0; t < z->taps; t++) {
+                    vec_f32 wv = vec_loadu(tap + t * z->w_gap);
+                    int64_t k = t * z->gap;
+                    UNROLL
+                    for (int i = 0; i < pixels; i++, k += z->step)
+                        if (k >= low && k < high) acc[i] = vec_fma(vec_load(x + k * C, left), wv, acc[i]);
+                }
+            UNROLL
+            for (int i = 0; i < pixels; i++) finish(z, acc[i], out + i * z->out_pixel, c, left);
         }
-        outputs(pixels, step, taps, z, x, c, VEC_LANES);
+}
+
+typedef void tile(const strip *z, const float *source, int64_t column, int64_t low, int64_t high, const float *w,
+                  float *out);
+#define TILE(STEP, TAPS, PIXELS)                                                                                  \
+    static void tile_##STEP##_##TAPS##_##PIXELS(const strip *z, const float *source, int64_t column, int64_t low, \
+                                                int64_t high, const float *w, float *out) {                       \
+        if (TAPS)                                                                                                 \
+            outputs(STEP, TAPS, PIXELS, z, source, column, low, high, w, out);                                    \
+        else                                                                                                      \
+            outputs_any(PIXELS, z, source, column, low, high, w, out);                                            \
     }
-    if (c == channels) return;
-    if (channels > VEC_LANES) /* some channels again, rather than a masked vector */
-        outputs(pixels, step, taps, z, x, channels - VEC_LANES, VEC_LANES);
-    else
-        outputs(pixels, step, taps, z, x, c, channels - c);
+#define NAME(STEP, TAPS, PIXELS) tile_##STEP##_##TAPS##_##PIXELS,
+#define ALL_4(F, S, T) F(S, T, 1) F(S, T, 2) F(S, T, 3) F(S, T, 4)
+#define ALL_8(F, S, T) ALL_4(F, S, T) F(S, T, 5) F(S, T, 6) F(S, T, 7) F(S, T, 8)
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define TILES(S, T) \
+    CAT(ALL_, MOST_PIXELS)(TILE, S, T) static tile *const tiles_##S##_##T[] = {0, CAT(ALL_, MOST_PIXELS)(NAME, S, T)};
+/* clang-format off */
+TILES(1, 0) TILES(1, 1) TILES(1, 2) TILES(1, 3) TILES(1, 4) TILES(1, 5) TILES(1, 7)
+TILES(2, 3) TILES(2, 5) TILES(2, 7)
+    /* clang-format on */
+
+    static tile *const *tiles_of(const conv_axis *h, int64_t channels) {
+    static tile *const *const known[][8] = {
+        {tiles_1_0, tiles_1_1, tiles_1_2, tiles_1_3, tiles_1_4, tiles_1_5, tiles_1_0, tiles_1_7},
+        {tiles_1_0, tiles_1_0, tiles_1_0, tiles_2_3, tiles_1_0, tiles_2_5, tiles_1_0, tiles_2_7}};
+    return channels < LANES || h->gap > 1 || h->step > 2 || h->taps > 7 ? tiles_1_0 : known[h->step - 1][h->taps];
 }
 
-/* Outputs x0 .. x1-1, whose taps all lie on the image; the last pixels may be done twice. */
-VEC_INLINE void inside(int step, int taps, const strip *z, int64_t x0, int64_t x1, int64_t channels) {
-    int64_t x = x0;
-    if (x1 - x0 >= PIXELS)
-        for (; x < x1; x += PIXELS) outputs_row(PIXELS, step, taps, z, least(x, x1 - PIXELS), channels);
-    else
-        for (; x < x1; x += 3) outputs_row(3, step, taps, z, least(x, x1 - 3), channels);
-}
-
-/* One row of one phase. */
-static void depthwise_row(const depthwise *z, const conv_axis *v, const conv_axis *h, int64_t n, int64_t y) {
-    const conv_shape *s = z->s;
-    int64_t C = s->C, sy = y * v->step + v->first;
-    /* tap rows t0 .. t1-1 lie on the image; outputs x0 .. x1-1 have all their taps on it */
-    int64_t t0 = 0, t1 = v->taps, x0, x1, unused;
-    while (t0 < t1 && sy + t0 * v->gap < 0) t0++;
-    while (t1 > t0 && sy + (t1 - 1) * v->gap >= v->source) t1--;
-    reached(h, 0, &x0, &unused), reached(h, most(h->taps - 1, 0), &unused, &x1);
-    x1 = most(x1, x0);
-    const float *line = z->source + n * v->source * h->source * C + h->first * C;
-    const strip strip = {.source = line + (sy + t0 * v->gap) * h->source * C,
-                         .w = z->packed + ((v->kernel_first + t0 * v->kernel_gap) * s->kw + h->kernel_first) * C,
-                         .bias = z->bias,
-                         .out =
-                             z->out + ((n * z->out_h + v->out_first + y * v->out_step) * z->out_w + h->out_first) * C,
-                         .row = v->gap * h->source * C,
-                         .gap = h->gap * C,
-                         .next = h->step * C,
-                         .w_row = v->kernel_gap * s->kw * C,
-                         .w_gap = h->kernel_gap * C,
-                         .out_next = h->out_step * C,
-                         .rows = t1 - t0,
+/* Output row y of one phase across. */
+static void output_row(const depthwise *z, const conv_axis *v, const conv_axis *h, int64_t n, int64_t y) {
+    const int64_t C = z->s->C, kw = z->s->kw, line = z->source_w * C, top = y * v->step + v->first;
+    const conv_reach r = reach_of(v, y);
+    const float *image = z->source + n * z->source_h * line + h->first * C;
+    const strip strip = {.channels = C,
+                         .parts = z->parts,
                          .relu = z->relu,
-                         .ahead = h->gap == 1 ? line + (sy + v->taps * v->gap) * h->source * C : NULL,
+                         .row = v->gap * line,
+                         .rows = r.high - r.low,
+                         .step = h->step,
+                         .taps = h->taps,
+                         .gap = h->gap,
+                         .w_row = v->kernel_gap * kw * LANES,
+                         .w_gap = h->kernel_gap * LANES,
+                         .w_part = z->s->kh * kw * LANES,
+                         .out_pixel = h->out_step * C,
+                         .bias = z->bias,
+                         .ahead = image + (top + v->taps * v->gap) * line,
                          .ahead_rows = v->step,
-                         .ahead_row = h->source * C};
-    /* what has no body of its own is done one by one, as the edges are */
-    int known = x1 - x0 >= 3 && h->gap == 1 && strip.rows > 0;
-    if (known && h->step == 1 && h->taps == 3)
-        inside(1, 3, &strip, x0, x1, C);
-    else if (known && h->step == 1 && h->taps == 5)
-        inside(1, 5, &strip, x0, x1, C);
-    else if (known && h->step == 1 && h->taps == 7)
-        inside(1, 7, &strip, x0, x1, C);
-    else if (known && h->step == 1 && h->taps == 2)
-        inside(1, 2, &strip, x0, x1, C);
-    else if (known && h->step == 1 && h->taps == 1)
-        inside(1, 1, &strip, x0, x1, C);
-    else if (known && h->step == 2 && h->taps == 3)
-        inside(2, 3, &strip, x0, x1, C);
-    else if (known && h->step == 2 && h->taps == 5)
-        inside(2, 5, &strip, x0, x1, C);
-    else
-        known = 0;
-    for (int64_t x = 0; x < h->outputs; x++) {
-        if (known && x == x0) x = x1;
-        if (x >= h->outputs) break;
-        int64_t sx = x * h->step + h->first, s0 = 0, s1 = h->taps;
-        while (s0 < s1 && sx + s0 * h->gap < 0) s0++;
-        while (s1 > s0 && sx + (s1 - 1) * h->gap >= h->source) s1--;
-        int64_t c = 0;
-        for (; c + 4 * VEC_LANES <= C; c += 4 * VEC_LANES) output(4, &strip, x, c, s0, s1, VEC_LANES);
-        for (; c + VEC_LANES <= C; c += VEC_LANES) output(1, &strip, x, c, s0, s1, VEC_LANES);
-        if (c < C) output(1, &strip, x, c, s0, s1, C - c);
+                         .ahead_row = line};
+    tile *const *tiles = tiles_of(h, C);
+    const float *source = image + (top + r.low * v->gap) * line;
+    const float *w = z->packed + ((v->kernel_first + r.low * v->kernel_gap) * kw + h->kernel_first) * LANES;
+    float *out = z->out + ((n * z->out_h + v->out_first + y * v->out_step) * z->out_w + h->out_first) * C;
+    const int64_t strips = ceil_div(h->outputs, MOST_PIXELS);
+    for (int64_t i = 0, x = 0, next; i < strips; i++, x = next) {
+        next = cut(h->outputs, strips, i + 1);
+        const int64_t column = x * h->step, at = column + h->first; /* on the image: columns -at .. source_w - at */
+        tiles[next - x](&strip, source, column, -at, z->source_w - at, w, out + x * strip.out_pixel);
     }
 }
 
-/* An output row; of backward data all phases along W. */
-static void all_phases(const depthwise *z, int64_t n, int64_t y) {
-    if (!z->data) {
-        conv_axis v = KG_NAME(conv_forward_axis)(z->s, 0), h = KG_NAME(conv_forward_axis)(z->s, 1);
-        depthwise_row(z, &v, &h, n, y);
-        return;
-    }
-    conv_axis v = KG_NAME(conv_phase_axis)(z->s, 0, y % z->s->stride[0]);
-    for (int64_t x = 0; x < z->s->stride[1]; x++) {
-        conv_axis h = KG_NAME(conv_phase_axis)(z->s, 1, x);
-        depthwise_row(z, &v, &h, n, y / z->s->stride[0]);
-    }
-}
-
-/* Chunk: some output rows, counted through all images. Neighbours share source rows, so they are one thread's. */
+/* Chunk: a block of output rows of an image; of backward data all phases. */
 static void depthwise_chunk(void *context, int64_t chunk) {
     const depthwise *z = context;
-    int64_t rows = z->s->N * z->out_h;
-    for (int64_t row = cut(rows, z->chunks, chunk); row < cut(rows, z->chunks, chunk + 1); row++)
-        all_phases(z, row / z->out_h, row % z->out_h);
+    const int64_t n = chunk / z->blocks, block = chunk % z->blocks;
+    for (int64_t y = cut(z->out_h, z->blocks, block); y < cut(z->out_h, z->blocks, block + 1); y++)
+        for (int64_t x = 0; x < z->phases[1]; x++)
+            output_row(z, z->vertical + y % z->phases[0], z->across + x, n, y / z->phases[0]);
 }
 
-static void run(depthwise *z, const float *weight) {
+static void run(depthwise *z, const float *weight, int data) {
     const conv_shape *s = z->s;
-    int64_t taps = s->kh * s->kw;
-    z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * taps * s->C);
-    pack_taps(weight, taps, s->C, z->packed);
-    double elements = (double)s->N * z->out_h * z->out_w * s->C, each = taps;
-    if (z->data) each /= (double)(s->stride[0] * s->stride[1]);
-    int64_t rows = s->N * z->out_h;
-    z->chunks = least(rows, most(FEW_CHUNKS, rows / ROWS_AT_ONCE));
-    kg_parallel(depthwise_chunk, z, z->chunks, 1e-4 * elements * (1 + .1 * each));
+    if (s->N * z->out_h * z->out_w == 0) return;
+    const int64_t taps = s->kh * s->kw, stride = s->stride[0] * s->stride[1];
+    for (int axis = 0; axis < 2; axis++) z->phases[axis] = data ? s->stride[axis] : 1;
+    z->parts = ceil_div(s->C, LANES);
+    const int64_t axes = z->phases[0] + z->phases[1], floats = (z->parts * taps + LANES) * LANES;
+    z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * floats + sizeof(conv_axis) * axes);
+    z->vertical = (conv_axis *)(z->packed + floats), z->across = z->vertical + z->phases[0];
+    for (int axis = 0; axis < 2; axis++)
+        for (int64_t i = 0; i < z->phases[axis]; i++)
+            (axis ? z->across : z->vertical)[i] =
+                data ? KG_NAME(conv_phase_axis)(s, axis, i) : KG_NAME(conv_forward_axis)(s, axis);
+    pack_taps(z, weight);
+    /* Neighbours share source rows, so they are one thread's. */
+    z->blocks = most(ceil_div(z->out_h, ROWS_AT_ONCE), least(ceil_div(FEW_CHUNKS, s->N), ceil_div(z->out_h, 2)));
+    const double lanes = (double)s->N * z->out_h * z->out_w * z->parts * LANES,
+                 each = data ? (double)taps / stride : taps;
+    kg_parallel(depthwise_chunk, z, s->N * z->blocks, 1e-4 * lanes * (1 + .2 * each));
 }
 
 void KG_NAME(conv_depthwise_forward)(const conv_shape *s, const float *x, const float *weight, const float *bias,
@@ -213,14 +230,23 @@ void KG_NAME(conv_depthwise_forward)(const conv_shape *s, const float *x, const 
                      .source = x,
                      .bias = bias,
                      .out = out,
+                     .source_h = s->H,
+                     .source_w = s->W,
                      .out_h = s->OH,
                      .out_w = s->OW,
                      .relu = s->activation == CONV_RELU},
-        weight);
+        weight, 0);
 }
 
 void KG_NAME(conv_depthwise_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                   float *grad_x) {
-    run(&(depthwise){.s = s, .source = grad_out, .bias = bias, .out = grad_x, .out_h = s->H, .out_w = s->W, .data = 1},
-        weight);
+    run(&(depthwise){.s = s,
+                     .source = grad_out,
+                     .bias = bias,
+                     .out = grad_x,
+                     .source_h = s->OH,
+                     .source_w = s->OW,
+                     .out_h = s->H,
+                     .out_w = s->W},
+        weight, 1);
 }

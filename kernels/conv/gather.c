@@ -28,7 +28,7 @@ conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase)
         if (a.taps == 1) a.gap = source - a.first, a.kernel_gap = tap - a.kernel_first;
         a.taps++;
     }
-    if (a.taps == 1) a.gap = 1;
+    if (a.taps <= 1) a.gap = 1;
     return a;
 }
 

@@ -214,6 +214,25 @@ CASES = [
         bench_kwargs={"padding": 1, "groups": 128},
     ),
     _case(
+        "conv2d_depthwise_tiles",  # rows of a few pixels and more, kernels with and without tiles, phases without taps
+        shapes=[
+            ((2, 20, 9, 21), (20, 1, 7, 7), True),
+            ((1, 20, 8, 7), (20, 1, 3, 3), False),
+            ((1, 20, 7, 10), (20, 1, 6, 5), True),
+        ],
+        kwargs=[
+            {"padding": 3, "groups": 20},
+            {"stride": 2, "padding": 3, "groups": 20},
+            {"stride": 2, "padding": (6, 4), "dilation": 2, "groups": 20},
+            {"stride": (3, 1), "padding": (2, 0), "groups": 20},
+        ],
+    ),
+    _case(
+        "conv2d_depthwise_few",
+        shapes=[((2, 5, 6, 9), (5, 1, 3, 3), True), ((1, 5, 7, 7), (5, 1, 5, 7), True)],
+        kwargs=[{"padding": 3, "groups": 5}, {"stride": 2, "padding": 3, "groups": 5}],
+    ),
+    _case(
         "conv1d",
         op="conv1d",
         shapes=[((2, 3, 17), (5, 3, 3), True), ((3, 17), (5, 3, 5), False)],
