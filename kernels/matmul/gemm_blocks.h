@@ -15,6 +15,7 @@ struct blocks {
     int64_t kc, count, first, last; /* blocks of k: rows of B in each; those of this pass */
     int64_t strips, panels;         /* strips: sets of at most MAX_ROWS rows */
     int64_t row_chunks, column_chunks;
+    int by_rows; /* consecutive chunks, those of one thread, have the same rows, or else the same columns */
     enum where a, b;
     real *shared_a, *shared_b; /* of the rows of B in this pass: strips or rows of A `apart_a`, panels `apart_b` */
     int64_t apart_a, apart_b;
@@ -102,7 +103,8 @@ static void multiply_block(const struct blocks *t, int64_t block, int64_t strip0
 
 static void multiply_chunk(void *context, int64_t chunk) {
     const struct blocks *t = context;
-    const int64_t row_chunk = chunk % t->row_chunks, column_chunk = chunk / t->row_chunks;
+    const int64_t row_chunk = t->by_rows ? chunk / t->column_chunks : chunk % t->row_chunks;
+    const int64_t column_chunk = t->by_rows ? chunk % t->column_chunks : chunk / t->row_chunks;
     const int64_t panel0 = part(t->panels, t->column_chunks, column_chunk);
     const int64_t panel1 = part(t->panels, t->column_chunks, column_chunk + 1);
     const int64_t strip0 = part(t->strips, t->row_chunks, row_chunk);
@@ -131,7 +133,8 @@ static inline int64_t read_in_place(const gemm_args *g) {
 
 /* Many chunks for each thread, so that one which starts late or is slowed down takes fewer; how they are cut changes no
  * bit. Columns are cut where A fits the cache, or else rows, if all of a block of B does; large products are cut into
- * both, by groups of panels which stay in L2 for some strips. Who packs for itself cuts one way, and less. */
+ * both, by groups of panels which stay in L2 for some strips. Who packs for itself cuts one way, and less. Small
+ * products are cut into as many rows for each thread: two threads that write the same lines of C lose microseconds. */
 static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
     const gemm_args *g = t->g;
     const int64_t groups = ceil_div(t->panels, CHUNK_PANELS), threads = kg_threads();
@@ -140,7 +143,13 @@ static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
     const int64_t few = at_most(wanted, 4 * threads);
     t->column_chunks = groups, t->row_chunks = 1;
     if (wanted == 1) return;
-    if (b_fits && (!a_fits || (pack_a && !pack_b))) {
+    if (a_fits && !pack_a && !pack_b && g->n * t->kc < 65536) {
+        const int64_t shares = at_most(wanted, threads);
+        t->by_rows = 1;
+        if (t->strips < 8 * shares) t->strips = at_most(ceil_div(t->strips, shares) * shares, g->m);
+        t->row_chunks = at_most(ceil_div(wanted, shares) * shares, t->strips);
+        if (t->row_chunks < 2 * threads) t->column_chunks = at_most(ceil_div(few, t->row_chunks), t->panels);
+    } else if (b_fits && (!a_fits || (pack_a && !pack_b))) {
         t->row_chunks = at_most(wanted, t->strips);
         if (groups < few) t->column_chunks = at_most(ceil_div(few, t->row_chunks), t->panels);
     } else if (a_fits) {
