@@ -171,6 +171,9 @@ VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
     vec_mask second = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)); /* bit 3 as the sign */
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, index), _mm256_permutevar8x32_ps(b, index), second);
 }
+VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
+    return vec_permute2(_mm256_loadu_ps(table), _mm256_loadu_ps(table + 8), index);
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) { return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)); }

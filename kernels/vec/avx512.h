@@ -159,6 +159,10 @@ VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
     const __m512i index = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(even, index, odd);
 }
+/* Lane i is number index[i] of the 16 of a table, by the index's low four bits. */
+VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
+    return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
+}
 /* Lane i is number index[i] of the 32 lanes a, b. */
 VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) { return _mm512_permutex2var_ps(a, index, b); }
 

@@ -189,6 +189,11 @@ VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
     VEC_EACH v[i] = index[i] < 4 ? a[index[i]] : b[index[i] - 4];
     return v;
 }
+VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
+    vec_f32 v;
+    VEC_EACH v[i] = table[index[i] & 15];
+    return v;
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {

@@ -56,16 +56,58 @@ VEC_INLINE vec_f32 vec_normal_tail(vec_f32 u) {
     return VEC_POLY(u, c);
 }
 
-/* x cdf(x) = max(x, 0) - t cdf(-t), t = |x|, and u = 2 t / (t + c) - 1. From 16 on nothing is subtracted: the limit at
- * -inf is 0, not nan. */
-VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
-    const vec_i32 most = vec_bits(vec_set(16.0f));
-    vec_f32 n, t = vec_from_bits(vec_i32_min(most, vec_bits(vec_abs(x)))); /* a nan takes its way through max below */
+/* x cdf(x) = -e^(-t^2 / 2) q(1 / (t^2 + c)) for x < -5.35, minimax up to t = 14.6, 2^-27.8; 0 from -16 on. */
+static __attribute__((noinline, cold, unused)) vec_f32 vec_gelu_far(vec_f32 x) {
+    static const float c[] = {0x1.98845p-2f, -0x1.987efep-2f, 0x1.0f56c2p-2f, -0x1.2e19dcp1f, 0x1.c3840ep2f};
+    vec_f32 n, t = vec_min(vec_set(16.0f), vec_abs(x));
     vec_f32 w = vec_exp_small_less_one(vec_gauss_rest(t, -0.5f, &n));
-    vec_f32 share = vec_div(t, vec_add(t, vec_set(VEC_NORMAL_CENTRE)));
-    vec_f32 q = vec_normal_tail(vec_fma(vec_set(2.0f), share, vec_set(-1.0f)));
-    vec_f32 m = vec_mul(share, q), less = vec_ldexp(vec_fma(m, w, m), n);
-    return vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
+    vec_f32 over = vec_div(vec_set(1.0f), vec_fma(t, t, vec_set(2.328125f))), q = VEC_POLY(over, c);
+    return vec_neg(vec_ldexp(vec_fma(q, w, q), n));
+}
+
+/* x cdf(x) = max(x, 0) - g(t), g(t) = t cdf(-t), t = |x|, with neither division nor exponential up to 5.36, where g
+ * falls below half an ulp of x: sixteen polynomials in t - c, number round(a t^2 + b t), so that on each g falls by
+ * about the same factor (minimax, 2^-24.5); at these c the constant terms are nearly floats. Only numbers below -5.36,
+ * of which there are seldom any, need more. */
+VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
+    static const float centre[16] = {0.0f,          0x1.2e8ffp-1f, 0x1.1b88eep0f, 0x1.907e94p0f,
+                                     0x1.fa6d22p0f, 0x1.2df624p1f, 0x1.5b9488p1f, 0x1.8647aap1f,
+                                     0x1.aec80ep1f, 0x1.d553f4p1f, 0x1.fa1f6ap1f, 0x1.0edda8p2f,
+                                     0x1.1fb9d4p2f, 0x1.304314p2f, 0x1.403004p2f, 0x1.4f7adep2f};
+    static const float c[7][16] = {
+        {0.0f, 0x1.4f93d4p-3f, 0x1.300258p-3f, 0x1.792862p-4f, 0x1.84264cp-5f, 0x1.620e2ap-6f, 0x1.2671b6p-7f,
+         0x1.cab568p-9f, 0x1.510ffap-10f, 0x1.d87768p-12f, 0x1.3e8b0ap-13f, 0x1.9aa776p-15f, 0x1.057c3p-16f,
+         0x1.3dfc7p-18f, 0x1.7b277p-20f, 0x1.bf544p-22f},
+        {0x1p-1f, 0x1.44ce7p-4f, -0x1.af1dd4p-4f, -0x1.fed5c8p-4f, -0x1.66bc74p-4f, -0x1.92032ap-5f, -0x1.8664dep-6f,
+         -0x1.581e8ep-7f, -0x1.186744p-8f, -0x1.ad7c5p-10f, -0x1.38e28ep-11f, -0x1.b056fp-13f, -0x1.24b7bp-14f,
+         -0x1.78b478p-16f, -0x1.d8f178p-18f, -0x1.247112p-19f},
+        {-0x1.98844cp-2f, -0x1.1b2a7cp-2f, -0x1.56282ep-4f, 0x1.ae1d2ap-6f, 0x1.b9ddf4p-5f, 0x1.687b4ep-5f,
+         0x1.b7ee3ap-6f, 0x1.c8c366p-7f, 0x1.a738c2p-8f, 0x1.684292p-9f, 0x1.1f173ap-10f, 0x1.ad2b42p-12f,
+         0x1.3729fep-13f, 0x1.aa37fep-15f, 0x1.1b07e8p-16f, 0x1.704d42p-18f},
+        {-0x1.28129cp-18f, 0x1.ed5b7cp-4f, 0x1.c502aep-4f, 0x1.85278cp-5f, 0x1.a6770ap-10f, -0x1.f1cbf8p-7f,
+         -0x1.f402aep-7f, -0x1.50ff68p-7f, -0x1.74f87cp-8f, -0x1.6b5d34p-9f, -0x1.42e384p-10f, -0x1.08ac72p-11f,
+         -0x1.9f153ep-13f, -0x1.30eb28p-14f, -0x1.aefc12p-16f, -0x1.287dacp-17f},
+        {0x1.1094f4p-4f, 0x1.7fc952p-6f, -0x1.c67f16p-6f, -0x1.1e08a4p-5f, -0x1.36f2bcp-6f, -0x1.0c9e48p-8f,
+         0x1.70a378p-9f, 0x1.0885c8p-8f, 0x1.90d7b6p-9f, 0x1.db8634p-10f, 0x1.e7d026p-11f, 0x1.c05336p-12f,
+         0x1.81effep-13f, 0x1.337312p-14f, 0x1.d252eep-16f, 0x1.556012p-17f},
+        {-0x1.4ccb26p-12f, -0x1.7b071ep-6f, -0x1.873734p-7f, 0x1.1d911cp-8f, 0x1.25d962p-7f, 0x1.850926p-8f,
+         0x1.0513d2p-9f, -0x1.963bd6p-13f, -0x1.b6a6ep-11f, -0x1.86a86ep-11f, -0x1.f68f5ep-12f, -0x1.0eaf02p-12f,
+         -0x1.06a51ap-13f, -0x1.ce315ep-15f, -0x1.7d22fcp-16f, -0x1.2bbf88p-17f},
+        {-0x1.30d6d2p-7f, -0x1.165668p-10f, 0x1.b094c2p-8f, 0x1.0dc354p-8f, -0x1.20575cp-12f, -0x1.ffacc2p-10f,
+         -0x1.8e8a46p-10f, -0x1.5b213ep-11f, -0x1.2df198p-14f, 0x1.208cb4p-13f, 0x1.407f36p-13f, 0x1.c1a1e2p-14f,
+         0x1.0019f2p-14f, 0x1.005da2p-15f, 0x1.d40ad4p-17f, 0x1.8f1938p-18f},
+    };
+    const vec_f32 limit = vec_set(5.359375f), whole = vec_set(0x1.8p23f);
+    vec_f32 t = vec_min(vec_abs(x), limit); /* a nan, too, which takes its way through max below */
+    vec_f32 piece = vec_fma(vec_fma(vec_set(0x1.087fbap-2f), t, vec_set(0x1.81851ap0f)), t, whole);
+    vec_i32 k = vec_bits(piece);
+    vec_f32 d = vec_sub(t, vec_table16(centre, k)), less = vec_table16(c[6], k);
+    UNROLL
+    for (int j = 5; j >= 0; j--) less = vec_fma(less, d, vec_table16(c[j], k));
+    vec_f32 y = vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
+    vec_mask far = vec_lt(x, vec_neg(limit));
+    if (__builtin_expect(vec_any(far), 0)) y = vec_select(far, vec_gelu_far(x), y);
+    return y;
 }
 
 /* cdf(x) + x e^(-x^2 / 2) / sqrt(2 pi): below zero d = cdf(-t) - t e^(-t^2 / 2) / sqrt(2 pi), above 1 - d. */

@@ -168,6 +168,13 @@ VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
     uint8x16x2_t table = {{vreinterpretq_u8_f32(a), vreinterpretq_u8_f32(b)}};
     return vreinterpretq_f32_u8(vqtbl2q_u8(table, bytes));
 }
+VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
+    int32x4_t low = vandq_s32(index, vdupq_n_s32(15));
+    uint8x16_t bytes = vreinterpretq_u8_s32(vmlaq_n_s32(vdupq_n_s32(0x03020100), low, 0x04040404));
+    const uint8_t *p = (const uint8_t *)table;
+    uint8x16x4_t all = {{vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}};
+    return vreinterpretq_f32_u8(vqtbl4q_u8(all, bytes));
+}
 
 /* ---- Bytes ---- */
 VEC_INLINE vec_i32 vec_widen_u8(uint64_t bytes) {

@@ -12,7 +12,8 @@
  *             0 or 1), _bf16. vec_gather(p, index), vec_gather_i32(p, index). vec_stream(p, v): past the cache, p
  *             aligned to the vector. vec_load_u8, vec_store_u8: bytes as integers 0..255
  * Shuffles    vec_even(a, b), vec_odd(a, b): every other of both's lanes; vec_zip_lo, vec_zip_hi(even, odd): the way
- *             back; vec_permute2(a, b, index): any of both's lanes
+ *             back; vec_permute2(a, b, index): any of both's lanes; vec_table16(table, index): any of 16 in memory, by
+ *             the low four bits of the index
  * Arithmetic  vec_add sub mul div fma(a, b, c) = a b + c, fnma(a, b, c) = c - a b, sqrt abs neg copysign round (half
  *             to even) floor ceil trunc ldexp(x, n) = x 2^n for whole n in [-252, 252], rounded once; vec_mul_error
  * min, max    vec_max(a, b) = a > b ? a : b, so b where either is nan or both are zeros; vec_min alike with <. PyTorch

@@ -32,14 +32,13 @@ relu leaky_relu elu celu selu sigmoid tanh tanhshrink logsigmoid softplus softsi
 gelu_tanh
 """.split()  # noqa: SIM905
 SCALARS = {"leaky_relu": (0.25,), "elu": (1.0,), "celu": (1.0,), "softplus": (1.0, 20.0)}
-BARS = {**dict.fromkeys(TWO + ACTIVATIONS, 2.0), "gelu_tanh": 2.5, "gelu": 4.0}
+BARS = {**dict.fromkeys(TWO + ACTIVATIONS, 2.0), "gelu_tanh": 2.5}
 BARS_GENERIC = {
     "softplus": 2.5,
     "logsigmoid": 2.5,
     "mish": 2.5,
     "tanhshrink": 3.0,
     "erfc": 3.5,
-    "gelu": 4.5,
 }  # without fma
 PAIRS = {"pow": 2.0, "atan2": 2.0, "fmod": 0.0, "remainder": 0.0, "floor_divide": 0.0}  # 0: the same bits as NumPy
 
