@@ -47,7 +47,8 @@ static int narrow_pays(const conv_shape *s, int64_t in, int64_t outs, int64_t wi
     double taps = s->kh * s->kw, margin = (double)((s->kw - 1) * s->dilation[1] / s->stride[1]),
            rows = outs * taps / 16;
     double columns = width >= 16 ? ceil_div(width, 16) * 16. : width + margin;
-    return rows * columns / width * 1.1 + rows * 4 / in + 0.6 < taps * on_image(s, 0) * on_image(s, 1);
+    double summed = outs * taps > 128 ? 24 : 4; /* a pixel's taps: beyond L1 where there are many */
+    return rows * columns / width * 1.1 + rows * summed / in + 0.6 < taps * on_image(s, 0) * on_image(s, 1);
 }
 /* Whether forward is quicker with pixels in the lanes than with output channels. Estimated in cycles per output row, 16
  * multiply-adds in each; that may depend on the image, not on their number, though both have the same bits. */

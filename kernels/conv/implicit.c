@@ -206,6 +206,22 @@ static void multiply(void *context, int64_t chunk) {
         memcpy(output_pixel(z, pixel) + channel, c, n * sizeof *c);
 }
 
+/* What the next band needs of the source and this one does not, in steps for each tile and run of its taps. */
+static void fetch_next_band(const product *z, int64_t place, int64_t tiles, conv_ahead *two) {
+    const conv_axis *v = z->axes;
+    int64_t row = z->axes[1].source * z->in * z->groups, n = place / z->blocks, block = place % z->blocks;
+    two[0] = two[1] = (conv_ahead){0};
+    if (place + 1 == z->images * z->blocks) return;
+    int64_t y0 = cut(v->outputs, z->blocks, block + 1), y1 = cut(v->outputs, z->blocks, block + 2),
+            reach = (v->taps - 1) * v->gap + 1;
+    int64_t from = y0 * v->step + v->first + reach, to = (y1 - 1) * v->step + v->first + reach;
+    if (block + 1 == z->blocks)
+        n++, from = v->first, to = (cut(v->outputs, z->blocks, 1) - 1) * v->step + v->first + reach;
+    from = least(most(from, 0), v->source), to = least(most(to, from), v->source);
+    const float *image = z->source + n * v->source * row;
+    two[0] = (conv_ahead){image + from * row, image + to * row, ceil_div(ceil_div((to - from) * row, tiles), 16) * 16};
+}
+
 /* Chunk: a band of output rows of one image, a range of panels, a group. A tile is a piece of one output row; or, for
  * columns that some taps miss, one pixel of several rows. */
 static void multiply_band(void *context, int64_t chunk) {
@@ -227,6 +243,9 @@ static void multiply_band(void *context, int64_t chunk) {
     else if (rows.high - rows.low < 3 || !z->edges)
         rows.low = rows.high = y0, columns = (reach){0, h->outputs};
     conv_segment list[KC];
+    conv_ahead ahead[2];
+    fetch_next_band(
+        z, place, (y1 - y0) * ceil_div(h->outputs, TILE_ROWS) * z->parts.count * most(1, z->panels / z->ranges), ahead);
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
         for (int64_t part = 0; part < z->parts.count; part++) {
             int64_t b_row = row_of(z, panel), channel = group * z->outs + panel * PANEL,
@@ -235,7 +254,7 @@ static void multiply_band(void *context, int64_t chunk) {
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
             float *out = output_pixel(z, n * v->outputs * h->outputs) + channel;
             reach last = {-1, -1};
-            conv_operand a = {.row = next_pixel, .col = 1, .list = list};
+            conv_operand a = {.row = next_pixel, .col = 1, .list = list, .ahead = ahead};
             for (int64_t y = y0; y < y1; y++) {
                 reach r = reach_of(v, y);
                 if (r.low != last.low || r.high != last.high)
@@ -351,9 +370,11 @@ static void run(product *z) {
     z->edges = missed(h) > 0.04;
     kg_task *task = multiply;
     int64_t shared = z->images * z->groups; /* what there is for threads to share */
-    const int many = (z->images >= 8 && h->outputs < 8) || (z->images >= 5 && missed(v) + missed(h) > 0.15);
+    /* Where bands have hardly a column that all taps reach. The images of a tile are to stay in L2. */
+    const int many = h->outputs < 8 && z->images >= (missed(v) + missed(h) > 0.15 ? 5 : 8) &&
+                     v->source * h->source * odd_lines(z->in) * least(z->images, 8) <= MOST_BAND;
     z->row_parts = 1;
-    if (taps > 1 && z->in >= 16 && h->outputs <= 16 && many) {
+    if (taps > 1 && z->in >= 16 && many) {
         task = multiply_images;
         z->blocks = most(ceil_div(z->images, 14), least(8, z->images / 6)), shared = z->blocks * z->groups;
     } else if (!z->in_place && (taps > 1 || h->step == 1) && most(h->outputs, v->outputs) >= 6) {
@@ -376,7 +397,7 @@ static void run(product *z) {
     }
     if (task != multiply_band) z->ranges = least(z->panels, ceil_div(FEW_CHUNKS / 2, shared));
     if (task == multiply_images)
-        z->row_parts = most(1, least(v->outputs / 2, FEW_CHUNKS / 2 / (shared * z->ranges))), shared *= z->row_parts;
+        z->row_parts = least(v->outputs, ceil_div(FEW_CHUNKS, shared * z->ranges)), shared *= z->row_parts;
     double us = 2.0 * z->pixels * z->k * z->outs * z->groups / CONV_GFLOPS_US;
     kg_parallel(task, z, shared * z->ranges, us);
 }

@@ -85,12 +85,12 @@ CAT(ALL_, TILE_ROWS)(TILE, 2)
 /* clang-format on */
 static tile *const single[] = TABLE(SINGLE_ROWS, 1), *const pairs[] = TABLE(TILE_ROWS, 2);
 
-void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *operand, const float *b, int64_t b_row,
+void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, const float *b, int64_t b_row,
                         int64_t panel, float *c, int64_t c_row, const conv_epilogue *e) {
     const conv_segment whole = {0, 0, k};
-    conv_operand A = *operand;
-    if (A.list == NULL) A.list = &whole, A.segments = 1;
+    conv_operand plain;
     if (m <= 0) return;
+    if (A->list == NULL) plain = *A, plain.list = &whole, plain.segments = 1, A = &plain;
     for (int64_t j = 0; j < n; j += PANEL, b += panel) {
         const int two = n - j > VEC_LANES;
         tile *const *tiles = two ? pairs : single;
@@ -105,7 +105,7 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *ope
                     __builtin_prefetch(to + r * c_row, 1);
                     __builtin_prefetch(to + r * c_row + VEC_LANES, 1);
                 }
-            tiles[rows](A.at + i * A.row, &A, b, b_row, to, c_row, n - j, e->bias ? e->bias + j : NULL, e);
+            tiles[rows](A->at + i * A->row, A, b, b_row, to, c_row, n - j, e->bias ? e->bias + j : NULL, e);
         }
     }
 }
