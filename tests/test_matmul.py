@@ -98,6 +98,11 @@ def test_bits_do_not_depend_on_threads(threads):
     products += [(128, 512, 510), (193, 191, 110), (2000, 200, 96), (520, 1024, 1100), (1100, 2500, 1024)]
     pairs = [(normal(m, k), normal(k, n)) for m, k, n in products]
     pairs += [(a.t().contiguous().t(), b.t().contiguous().t()) for a, b in pairs]
+    # cut into rows, fewer of them than threads; few products of a batch, each in parts
+    pairs += [
+        (normal(m, k), normal(k, n)) for m, k, n in [(253, 103, 83), (3, 300, 100), (64, 256, 64), (30, 380, 170)]
+    ]
+    pairs += [(normal(b, m, k), normal(b, k, n)) for b, m, k, n in [(3, 130, 60, 70), (2, 5, 300, 200), (5, 90, 50, 1)]]
     before = kg.get_num_threads()
     try:
         kg.set_num_threads(1)

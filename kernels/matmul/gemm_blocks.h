@@ -163,7 +163,7 @@ static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
 
 static void multiply(const gemm_args *g) {
     struct blocks t = {.g = g, .strips = ceil_div(g->m, MAX_ROWS), .panels = ceil_div(g->n, PANEL)};
-    const double work = (double)g->m * (double)g->n * (double)g->k;
+    const double work = work_of(g);
     /* Chunks of columns, each with panels to pack, would all pack A, too, or wait until it is packed for them. */
     const int64_t in_place = g->b_col != 1 && !collides(g->a_col, 2048) ? 65536 : 32768;
     const int pack_a =

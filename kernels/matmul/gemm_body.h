@@ -24,6 +24,12 @@ static inline int64_t part(int64_t total, int64_t parts, int64_t i) { /* where p
     return parts == 1 ? i * total : (int64_t)((uint64_t)(i * total) / (uint64_t)parts);
 }
 
+/* What a product takes, in multiply-adds: tiles do whole vectors of columns; to store an element is as good as six
+ * more, and an activation takes some 0.4 ns. */
+static double work_of(const gemm_args *g) {
+    return (double)g->m * (double)(ceil_div(g->n, 16) * 16) * (double)(g->k + (g->activation > GEMM_RELU ? 30 : 6));
+}
+
 /* How many rows of B a block has: equal shares of at most KC, whole cache lines of a row of transposed B. */
 static inline int64_t block_rows(int64_t k) { return k <= KC ? k : ceil_div(ceil_div(k, ceil_div(k, KC)), 16) * 16; }
 
@@ -51,6 +57,7 @@ static struct epilogue epilogue_of(const gemm_args *g, int first, int last) {
     struct epilogue e = {.alpha = (real)g->alpha, .beta = first ? (real)g->beta : 1};
     if (last) e.bias = g->bias, e.bias_step = 1, e.activation = g->activation;
     e.add = e.beta == 1;
+    e.direct = g->alpha == 1 && (e.beta == 0 || e.beta == 1) && e.activation <= GEMM_RELU;
     e.plain = g->alpha == 1 && (e.beta == 0 || e.beta == 1) && !e.bias;
     return e;
 }
@@ -112,21 +119,23 @@ static void product(gemm_args g) {
 
 struct batch {
     gemm_args g;
-    int64_t count, chunks, a_batch, b_batch, c_batch;
+    int64_t count, chunks, parts, a_batch, b_batch, c_batch; /* parts: of the rows of each product, on their own */
 };
 
 static void product_of_batch(const struct batch *t, int64_t i) {
+    const int64_t item = i / t->parts, first = part(t->g.m, t->parts, i % t->parts);
     gemm_args g = t->g;
-    g.a = (const real *)g.a + i * t->a_batch;
-    if (g.b) g.b = (const real *)g.b + i * t->b_batch;
-    g.c = (real *)g.c + i * t->c_batch;
+    g.m = part(t->g.m, t->parts, i % t->parts + 1) - first;
+    g.a = (const real *)g.a + item * t->a_batch + first * g.a_row;
+    if (g.b) g.b = (const real *)g.b + item * t->b_batch;
+    g.c = (real *)g.c + item * t->c_batch + first * g.c_row;
     product(g);
 }
 
 static void batch_chunk(void *context, int64_t chunk) {
     const struct batch *t = context;
-    for (int64_t i = part(t->count, t->chunks, chunk); i < part(t->count, t->chunks, chunk + 1); i++)
-        product_of_batch(t, i);
+    const int64_t all = t->count * t->parts;
+    for (int64_t i = part(all, t->chunks, chunk); i < part(all, t->chunks, chunk + 1); i++) product_of_batch(t, i);
 }
 
 /* See gemm.h for the arguments. */
@@ -153,11 +162,14 @@ static void REAL_KERNEL(void *const *arrays, const int64_t *sizes, const double 
         product(t.g);
         return;
     }
-    double work = (double)t.g.m * (double)t.g.n * (double)t.g.k;
-    if (work < 64.0 * CHUNK_WORK) { /* a region for all, or else one for each product */
-        t.chunks = (int64_t)(work * (double)t.count / CHUNK_WORK) + 1;
-        t.chunks = at_most(at_most(t.chunks, t.count), 256);
-        kg_parallel(batch_chunk, &t, t.chunks, work * (double)t.count / (RATE * 1e3));
+    const double work = work_of(&t.g), all = work * (double)t.count;
+    const int64_t threads = kg_threads(), wanted = ceil_div(4, t.count) * threads;
+    t.parts = 1;
+    if (work < 64.0 * CHUNK_WORK) {                  /* a region for all, or else one for each product */
+        if (t.count < 4 * threads && t.g.b_col == 1) /* few products give equal shares only in parts */
+            t.parts = at_most(at_most(wanted, (int64_t)(work / CHUNK_WORK) + 1), t.g.m);
+        t.chunks = at_most(at_most((int64_t)(all / CHUNK_WORK) + 1, t.count * t.parts), 256);
+        kg_parallel(batch_chunk, &t, t.chunks, all / (RATE * 1e3));
     } else
         for (int64_t i = 0; i < t.count; i++) product_of_batch(&t, i);
 }

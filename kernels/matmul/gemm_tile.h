@@ -18,6 +18,7 @@
 struct epilogue { /* what a finished block of accumulators becomes */
     real alpha, beta;
     int plain, add; /* plain: C = acc, or C += acc when add */
+    int direct;     /* no more than that, a bias of columns and relu: done in registers */
     const real *bias;
     int bias_step; /* 0: one value for all columns */
     int activation;
@@ -74,13 +75,31 @@ typedef void tile(TILE_ARGS);
             UNROLL                                                                                                \
             for (int i = 0; i < ROWS; i += 5) base[i / 5] += a_col;                                               \
         }                                                                                                         \
-        if (e->plain && !e->activation && n >= VECS * LANES) {                                                    \
+        if (e->direct && n >= VECS * LANES) {                                                                     \
+            if (e->add) {                                                                                         \
+                UNROLL                                                                                            \
+                for (int i = 0; i < ROWS; i++) UNROLL                                                             \
+                for (int j = 0; j < VECS; j++) {                                                                  \
+                    real_vec rest = real_loadu(c + i * c_row + j * LANES);                                        \
+                    if (e->bias) rest = real_add(rest, real_loadu(e->bias + column + j * LANES));                 \
+                    acc[i][j] = real_add(acc[i][j], rest);                                                        \
+                }                                                                                                 \
+            } else if (e->bias) {                                                                                 \
+                UNROLL                                                                                            \
+                for (int j = 0; j < VECS; j++) {                                                                  \
+                    const real_vec bias = real_loadu(e->bias + column + j * LANES);                               \
+                    UNROLL                                                                                        \
+                    for (int i = 0; i < ROWS; i++) acc[i][j] = real_add(acc[i][j], bias);                         \
+                }                                                                                                 \
+            }                                                                                                     \
+            if (e->activation) {                                                                                  \
+                UNROLL                                                                                            \
+                for (int i = 0; i < ROWS; i++) UNROLL                                                             \
+                for (int j = 0; j < VECS; j++) acc[i][j] = real_activation(acc[i][j], GEMM_RELU);                 \
+            }                                                                                                     \
             UNROLL                                                                                                \
             for (int i = 0; i < ROWS; i++) UNROLL                                                                 \
-            for (int j = 0; j < VECS; j++) {                                                                      \
-                real *at = c + i * c_row + j * LANES;                                                             \
-                real_storeu(at, e->add ? real_add(acc[i][j], real_loadu(at)) : acc[i][j]);                        \
-            }                                                                                                     \
+            for (int j = 0; j < VECS; j++) real_storeu(c + i * c_row + j * LANES, acc[i][j]);                     \
         } else {                                                                                                  \
             real out[ROWS * VECS * LANES];                                                                        \
             UNROLL                                                                                                \
