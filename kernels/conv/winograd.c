@@ -208,8 +208,7 @@ static void convolve_few(winograd *z) {
     z->m = z->v + 36 * z->v_point;
     z->zero = memset(z->m + 36 * z->m_point, 0, sizeof(float) * 6 * z->in);
     kg_parallel(transform_some_tiles, z, chunks, 1e-2 * tiles * z->in);
-    kg_parallel(multiply_panel, z, ceil_div(z->out, PANEL),
-                channels * (72. * tiles / CONV_GFLOPS_US + (z->kept ? 0 : 3e-3)));
+    kg_parallel(multiply_panel, z, ceil_div(z->out, PANEL), channels * (72. * tiles / CONV_GFLOPS_US + 3e-3));
     kg_parallel(finish_some_tiles, z, chunks, 1e-2 * tiles * z->out);
 }
 
@@ -250,7 +249,8 @@ static void convolve(winograd *z) {
     z->u = z->kept ? z->kept : z->own_u;
     double flops = 72. * z->groups * z->in * z->out * z->tiles.tiles;
     z->blocks = ceil_div(z->tiles.tiles, z->block);
-    kg_parallel(convolve_block, z, z->groups * z->blocks, flops / CONV_GFLOPS_US);
+    double transforms = 7e-3 * z->groups * (z->in + z->out) * z->tiles.tiles;
+    kg_parallel(convolve_block, z, z->groups * z->blocks, flops / CONV_GFLOPS_US + transforms);
 }
 
 int64_t KG_NAME(conv_winograd_kept)(const conv_shape *s) {
