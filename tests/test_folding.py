@@ -1,4 +1,5 @@
-"""What a Sequential runs as one kernel: a convolution with its relu, and in inference with its batch norm."""
+"""What a Sequential runs as one kernel: a convolution or, in training, a batch norm with its relu; in inference a
+convolution with its batch norm."""
 
 import copy
 import gc
@@ -181,3 +182,68 @@ def test_a_joined_relu_writes_over_no_gradient_that_somebody_holds(groups):
     assert np.array_equal(seen[0].numpy(), 2 * before)
     for p, once in zip(model.parameters(), expected):
         np.testing.assert_allclose(p.grad.numpy(), 2 * once, rtol=1e-5, atol=1e-5)
+
+
+NORMS = {
+    "planes": (lambda: nn.BatchNorm2d(5), (3, 5, 12, 11), False),
+    "short planes": (lambda: nn.BatchNorm2d(20), (7, 20, 3, 3), False),
+    "wide planes": (lambda: nn.BatchNorm2d(3), (2, 3, 40, 33), False),
+    "pixels": (lambda: nn.BatchNorm2d(18), (3, 18, 9, 7), True),
+    "few channels": (lambda: nn.BatchNorm2d(3), (5, 3, 30, 31), True),
+    "many channels": (lambda: nn.BatchNorm2d(300), (2, 300, 5, 5), True),
+    "no weight": (lambda: nn.BatchNorm2d(16, affine=False), (3, 16, 6, 6), True),
+    "no statistics": (lambda: nn.BatchNorm2d(16, track_running_stats=False), (3, 16, 6, 6), False),
+    "mean of all": (lambda: nn.BatchNorm1d(16, momentum=None), (9, 16), False),
+    "1d": (lambda: nn.BatchNorm1d(6), (4, 6, 33), False),
+    "float64": (lambda: nn.BatchNorm2d(4, dtype=kg.float64), (3, 4, 6, 6), False),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NORMS)
+def test_a_relu_joins_the_batch_norm_to_the_same_bits(name, training):
+    kg.manual_seed(11)
+    make, shape, nhwc = NORMS[name]
+    norm = with_statistics(make()).train(training)
+    x = kg.randn(*shape, dtype=kg.float64 if name == "float64" else kg.float32)
+    x = x.to(memory_format=kg.channels_last) if nhwc else x
+    x[(0,) * len(shape)] = float("nan")
+    x.requires_grad_()
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    model = nn.Sequential(norm, nn.ReLU())
+    results = []
+    for forward in (model, lambda x: norm(x).relu()):
+        norm.load_state_dict(before)
+        out = forward(x)
+        assert out.stride() == x.stride()
+        out.backward(kg.from_numpy(np.random.default_rng(0).standard_normal(shape).astype(x.dtype.numpy)))
+        leaves = [x, *norm.parameters()]
+        results.append([out.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)])
+        results[-1] += [value.numpy().copy() for value in norm.buffers()]
+        for leaf in leaves:
+            leaf.grad = None
+    for kind in (np.isnan(results[0][0]), results[0][0] == 0, results[0][0] > 0):
+        assert kind.any()
+    for joined, apart in zip(*results):
+        assert np.array_equal(joined, apart, equal_nan=True)
+    one = (training or name == "no statistics") and name != "float64"
+    assert model(x).grad_fn.name().startswith("BatchNormRelu" if one else "Relu")
+
+
+def test_a_joined_batch_norm_lets_its_bias_change_before_backward():
+    model, x = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()), kg.randn(2, 3, 4, 4)
+    grads = []
+    for change in (0.0, 5.0):
+        out = model(x).sum()
+        with kg.no_grad():
+            model[0].bias.add_(change)
+        model.zero_grad()
+        out.backward()
+        grads.append(model[0].bias.grad.numpy().copy())
+    assert np.array_equal(*grads)
+
+
+def test_a_joined_batch_norm_names_the_layer_that_fails():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU())
+    with pytest.raises(ValueError, match=r"0 \(BatchNorm2d.*expected 4D input"):
+        model(kg.randn(3, 3))

@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-enum { SHORT = 16 }; /* inner below this: columns */
+enum { SHORT = 16 /* inner below this: columns */, MAPS = 5 };
 
 typedef struct {
     const float *x, *grad_out;
@@ -26,8 +26,11 @@ typedef struct {
     int64_t group, groups;    /* channels of an image that a task takes, where it takes rows; how many such groups */
     float *first, *second;    /* what each piece leaves, `left` floats of columns or channels each */
     int64_t left;
-    float *mean, *scale, *shift, *slope; /* by channel: out = (x - mean) scale + shift; with g scale in backward, and */
-    float *tile[4];                      /* slope for scale; the same by column */
+    /* By channel: y = (x - mean) scale + shift, of which relu takes max(y, 0); backward g scale + (x - mean) slope +
+     * constant. The same by column. */
+    float *mean, *scale, *shift, *slope, *constant;
+    float *tile[MAPS];
+    int relu;
 } batch;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -48,10 +51,10 @@ static batch open(void *const *arrays, const int64_t *sizes) {
     b.second = b.first + parts;
     const int64_t widest = b.reading.width > b.writing.width ? b.reading.width : b.writing.width;
     const int64_t tile = b.reads_columns || b.writes_columns ? (widest + 15) / 16 * 16 : 0;
-    float *at = kg_scratch(KG_SCRATCH_ROWS, (size_t)(4 * (tile + b.channels)) * sizeof(float) + 64);
-    for (int k = 0; k < 4; k++) b.tile[k] = at + k * tile;
-    b.mean = at + 4 * tile, b.scale = b.mean + b.channels, b.shift = b.scale + b.channels;
-    b.slope = b.shift + b.channels;
+    float *at = kg_scratch(KG_SCRATCH_ROWS, (size_t)(MAPS * (tile + b.channels)) * sizeof(float) + 64);
+    for (int k = 0; k < MAPS; k++) b.tile[k] = at + k * tile;
+    b.mean = at + MAPS * tile, b.scale = b.mean + b.channels, b.shift = b.scale + b.channels;
+    b.slope = b.shift + b.channels, b.constant = b.slope + b.channels;
     return b;
 }
 
@@ -98,7 +101,12 @@ static void sums_columns(void *context, int64_t piece) {
     const batch *b = context;
     const span s = span_of(&b->reading, piece);
     const int64_t at = s.start * b->columns, left = piece * b->left;
-    column_sums(b->x + at, b->grad_out + at, b->tile[0], b->first + left, b->second + left, s.rows, s.width);
+    const float *x = b->x + at, *g = b->grad_out + at;
+    const float *mean = b->tile[0], *scale = b->tile[1], *shift = b->tile[2];
+    if (b->relu)
+        column_sums(x, g, mean, scale, shift, b->first + left, b->second + left, s.rows, s.width, 1);
+    else
+        column_sums(x, g, mean, NULL, NULL, b->first + left, b->second + left, s.rows, s.width, 0);
 }
 static void sums_planes(void *context, int64_t chunk) {
     const batch *b = context;
@@ -106,8 +114,12 @@ static void sums_planes(void *context, int64_t chunk) {
     const span s = span_of(&b->reading, piece);
     for (int64_t i = from; i < smaller(from + b->group, b->channels); i++) {
         const int64_t at = s.start * b->columns + i * b->inner;
-        plane_sums(b->x + at, b->grad_out + at, s.rows, b->columns, b->inner, b->mean[i], b->first + left + i,
-                   b->second + left + i);
+        const float *x = b->x + at, *g = b->grad_out + at;
+        float *sum = b->first + left + i, *dot = b->second + left + i;
+        if (b->relu)
+            plane_sums(x, g, s.rows, b->columns, b->inner, b->mean[i], b->scale[i], b->shift[i], sum, dot, 1);
+        else
+            plane_sums(x, g, s.rows, b->columns, b->inner, b->mean[i], 0, 0, sum, dot, 0);
     }
 }
 
@@ -150,7 +162,8 @@ static void statistics(batch *b, double *mean, double *var) {
 /* sum g and sum g (x - mean) of each channel; the arrays hold `left` numbers */
 static void sums(batch *b, double *sum, double *dot) {
     if (b->reads_columns) {
-        fill_tile(b, b->tile[0], b->mean, &b->reading);
+        const float *const by_channel[3] = {b->mean, b->scale, b->shift};
+        for (int k = 0; k < (b->relu ? 3 : 1); k++) fill_tile(b, b->tile[k], by_channel[k], &b->reading);
         over(sums_columns, b, b->reading.pieces, 0.2);
     } else
         over(sums_planes, b, b->reading.pieces * b->groups, 0.2);
@@ -170,37 +183,39 @@ static void sums(batch *b, double *sum, double *dot) {
 
 /* ---- Writing ---- */
 
-static void affine_piece(void *context, int64_t piece) {
-    const batch *b = context;
+VEC_INLINE void affine_rows(const batch *b, int64_t piece, int relu) {
     const span s = span_of(&b->writing, piece);
     int64_t at = s.start * b->columns;
     if (b->writes_columns) {
-        column_affine(b->x + at, b->out + at, b->tile[0], b->tile[1], b->tile[2], s.rows, s.width);
+        column_affine(b->x + at, b->out + at, b->tile[0], b->tile[1], b->tile[2], s.rows, s.width, relu);
         return;
     }
     for (int64_t r = 0; r < s.rows; r++)
         for (int64_t i = 0; i < b->channels; i++, at += b->inner)
-            plane_affine(b->x + at, b->out + at, b->inner, b->mean[i], b->scale[i], b->shift[i]);
+            plane_affine(b->x + at, b->out + at, b->inner, b->mean[i], b->scale[i], b->shift[i], relu);
 }
+static void affine_piece(void *context, int64_t piece) { affine_rows(context, piece, 0); }
+static void affine_relu_piece(void *context, int64_t piece) { affine_rows(context, piece, 1); }
 
-static void gradient_piece(void *context, int64_t piece) {
-    const batch *b = context;
+VEC_INLINE void gradient_rows(const batch *b, int64_t piece, int relu) {
     const span s = span_of(&b->writing, piece);
     int64_t at = s.start * b->columns;
     if (b->writes_columns) {
-        column_gradient(b->x + at, b->grad_out + at, b->out + at, b->tile[0], b->tile[1], b->tile[3], b->tile[2],
-                        s.rows, s.width);
+        column_gradient(b->x + at, b->grad_out + at, b->out + at, b->tile[0], b->tile[1], b->tile[2], b->tile[3],
+                        b->tile[4], s.rows, s.width, relu);
         return;
     }
     for (int64_t r = 0; r < s.rows; r++)
         for (int64_t i = 0; i < b->channels; i++, at += b->inner)
-            plane_gradient(b->x + at, b->grad_out + at, b->out + at, b->inner, b->mean[i], b->scale[i], b->slope[i],
-                           b->shift[i]);
+            plane_gradient(b->x + at, b->grad_out + at, b->out + at, b->inner, b->mean[i], b->scale[i], b->shift[i],
+                           b->slope[i], b->constant[i], relu);
 }
+static void gradient_piece(void *context, int64_t piece) { gradient_rows(context, piece, 0); }
+static void gradient_relu_piece(void *context, int64_t piece) { gradient_rows(context, piece, 1); }
 
-static void write(batch *b, kg_task *task, double ns) {
-    const float *const by_channel[4] = {b->mean, b->scale, b->shift, b->slope};
-    for (int k = 0; k < 4 && b->writes_columns; k++) fill_tile(b, b->tile[k], by_channel[k], &b->writing);
+static void write(batch *b, kg_task *task, int maps, double ns) {
+    const float *const by_channel[MAPS] = {b->mean, b->scale, b->shift, b->slope, b->constant};
+    for (int k = 0; k < maps && b->writes_columns; k++) fill_tile(b, b->tile[k], by_channel[k], &b->writing);
     over_from_last(task, b, b->writing.pieces, ns);
 }
 
@@ -211,9 +226,8 @@ static void affine(batch *b, const float *weight, const float *bias, const float
         b->mean[i] = mean[i];
         b->scale[i] = weight ? weight[i] * rstd[i] : rstd[i];
         b->shift[i] = bias ? bias[i] : 0.0f;
-        b->slope[i] = 0.0f;
     }
-    write(b, affine_piece, 0.15);
+    write(b, b->relu ? affine_relu_piece : affine_piece, 3, 0.15);
 }
 
 #define KERNEL(name) \
@@ -222,11 +236,10 @@ static void affine(batch *b, const float *weight, const float *bias, const float
 /* y = (x - mean) / sqrt(var + eps) weight + bias with the batch's own statistics; running += momentum (batch -
  * running), where the running variance takes the unbiased one. Ioffe & Szegedy 2015, arXiv:1502.03167. Keeps mean and
  * rstd. */
-KERNEL(batch_norm_forward) {
+static void forward(void *const *arrays, const int64_t *sizes, const double *scalars, int relu) {
     float *running_mean = arrays[3], *running_var = arrays[4], *mean = arrays[6], *rstd = arrays[7];
-    (void)start, (void)stop;
     batch b = open(arrays, sizes);
-    b.out = arrays[5];
+    b.out = arrays[5], b.relu = relu;
     double momentum = scalars[0], eps = scalars[1], count = (double)(b.outer * b.inner);
     double *m = kg_scratch(KG_SCRATCH_OTHER, (size_t)b.left * 2 * sizeof(double) + 64), *var = m + b.left;
     statistics(&b, m, var);
@@ -238,6 +251,15 @@ KERNEL(batch_norm_forward) {
         running_var[i] = (float)(running_var[i] + momentum * (var[i] * (count / (count - 1.0)) - running_var[i]));
     }
     affine(&b, arrays[1], arrays[2], mean, rstd);
+}
+KERNEL(batch_norm_forward) {
+    (void)start, (void)stop;
+    forward(arrays, sizes, scalars, 0);
+}
+/* max(y, 0) */
+KERNEL(batch_norm_relu_forward) {
+    (void)start, (void)stop;
+    forward(arrays, sizes, scalars, 1);
 }
 
 /* The same with the running statistics, which it leaves alone. */
@@ -255,37 +277,47 @@ KERNEL(batch_norm_inference) {
 }
 
 /* With a = weight rstd and h = (x - mean) rstd: dx = a (g - mean(g) - h mean(g h)), or a g where the statistics are
- * constants; dweight = sum g h, dbias = sum g. */
-static void backward(void *const *arrays, const int64_t *sizes, int training) {
+ * constants; dweight = sum g h, dbias = sum g. With a relu behind it, of which `bias` tells the sign, g is 0 where y <=
+ * 0. */
+static void backward(void *const *arrays, const int64_t *sizes, int training, int relu, const float *bias) {
     const float *weight = arrays[1], *rstd = arrays[3];
     float *grad_weight = arrays[6], *grad_bias = arrays[7];
     batch b = open(arrays, sizes);
-    b.grad_out = arrays[4], b.out = arrays[5];
+    b.grad_out = arrays[4], b.out = arrays[5], b.relu = relu;
     const double count = (double)(b.outer * b.inner);
     double *sum = kg_scratch(KG_SCRATCH_OTHER, (size_t)b.left * 2 * sizeof(double) + 64), *dot = sum + b.left;
     memcpy(b.mean, arrays[2], (size_t)b.channels * sizeof(float));
+    for (int64_t i = 0; i < b.channels; i++) {
+        b.scale[i] = weight ? weight[i] * rstd[i] : rstd[i];
+        b.shift[i] = bias ? bias[i] : 0.0f;
+    }
     sums(&b, sum, dot);
     for (int64_t i = 0; i < b.channels; i++) {
-        float a = weight ? weight[i] * rstd[i] : rstd[i];
-        b.scale[i] = a;
+        const float a = b.scale[i];
         b.slope[i] = training ? (float)(-a * rstd[i] * rstd[i] * (dot[i] / count)) : 0.0f;
-        b.shift[i] = training ? (float)(-a * (sum[i] / count)) : 0.0f;
+        b.constant[i] = training ? (float)(-a * (sum[i] / count)) : 0.0f;
         if (grad_weight) grad_weight[i] = (float)(dot[i] * rstd[i]);
         if (grad_bias) grad_bias[i] = (float)sum[i];
     }
-    write(&b, gradient_piece, 0.2);
+    write(&b, relu ? gradient_relu_piece : gradient_piece, MAPS, 0.2);
 }
 KERNEL(batch_norm_backward) {
     (void)scalars, (void)start, (void)stop;
-    backward(arrays, sizes, 1);
+    backward(arrays, sizes, 1, 0, NULL);
 }
 KERNEL(batch_norm_inference_backward) {
     (void)scalars, (void)start, (void)stop;
-    backward(arrays, sizes, 0);
+    backward(arrays, sizes, 0, 0, NULL);
+}
+KERNEL(batch_norm_relu_backward) {
+    (void)scalars, (void)start, (void)stop;
+    backward(arrays, sizes, 1, 1, arrays[8]);
 }
 
 const kg_entry KG_TABLE(normalization_batch)[] = {{"batch_norm_forward", batch_norm_forward},
                                                   {"batch_norm_inference", batch_norm_inference},
                                                   {"batch_norm_backward", batch_norm_backward},
                                                   {"batch_norm_inference_backward", batch_norm_inference_backward},
+                                                  {"batch_norm_relu_forward", batch_norm_relu_forward},
+                                                  {"batch_norm_relu_backward", batch_norm_relu_backward},
                                                   {0}};

@@ -126,13 +126,21 @@ VEC_INLINE void moments_strip(const float *x, float *mean, float *squares, int64
 static void column_moments(const float *x, float *mean, float *squares, int64_t rows,
                            int64_t width){EACH_STRIP(moments_strip, width, x + j, mean + j, squares + j, rows, width)}
 
-/* sum g and sum g (x - mean) of each column */
-VEC_INLINE void sums_strip_of(const float *x, const float *g, const float *mean, float *sum, float *dot, int64_t rows,
-                              int64_t stride, int64_t rest, int vectors, int full) {
-    vec_f32 m[4], total[4], total_dot[4];
+/* The upstream gradient g of max(y, 0), y = d scale + shift with d = x - mean; just g without `relu`. */
+VEC_INLINE vec_f32 through_relu(vec_f32 g, vec_f32 d, vec_f32 scale, vec_f32 shift, int relu) {
+    return relu ? vec_select(vec_le(vec_fma(d, scale, shift), vec_zero()), vec_zero(), g) : g;
+}
+
+/* sum g and sum g (x - mean) of each column; `relu` as above */
+VEC_INLINE void sums_strip_of(const float *x, const float *g, const float *mean, const float *scale, const float *shift,
+                              float *sum, float *dot, int64_t rows, int64_t stride, int64_t rest, int vectors, int full,
+                              int relu) {
+    vec_f32 m[4], y_scale[4], y_shift[4], total[4], total_dot[4];
     UNROLL
     for (int k = 0; k < vectors; k++) {
         m[k] = vec_load(mean + k * VEC_LANES, rest - k * VEC_LANES);
+        y_scale[k] = relu ? vec_load(scale + k * VEC_LANES, rest - k * VEC_LANES) : vec_zero();
+        y_shift[k] = relu ? vec_load(shift + k * VEC_LANES, rest - k * VEC_LANES) : vec_zero();
         total[k] = total_dot[k] = vec_zero();
     }
     for (int64_t block = 0; block < rows; block += COLUMN_ROWS) {
@@ -143,9 +151,10 @@ VEC_INLINE void sums_strip_of(const float *x, const float *g, const float *mean,
         for (int64_t r = block; r < stop; r++) UNROLL
         for (int k = 0; k < vectors; k++) {
             const int64_t at = r * stride + k * VEC_LANES, left = full ? STRIP : rest - k * VEC_LANES;
-            vec_f32 v = vec_load(g + at, left);
+            vec_f32 centred = vec_sub(vec_load(x + at, left), m[k]);
+            vec_f32 v = through_relu(vec_load(g + at, left), centred, y_scale[k], y_shift[k], relu);
             s[k] = vec_add(s[k], v);
-            d[k] = vec_fma(v, vec_sub(vec_load(x + at, left), m[k]), d[k]);
+            d[k] = vec_fma(v, centred, d[k]);
         }
         UNROLL
         for (int k = 0; k < vectors; k++) {
@@ -159,64 +168,75 @@ VEC_INLINE void sums_strip_of(const float *x, const float *g, const float *mean,
         vec_store(dot + k * VEC_LANES, total_dot[k], rest - k * VEC_LANES);
     }
 }
-VEC_INLINE void sums_strip(const float *x, const float *g, const float *mean, float *sum, float *dot, int64_t rows,
-                           int64_t stride, int64_t rest, int vectors) {
+VEC_INLINE void sums_strip(const float *x, const float *g, const float *mean, const float *scale, const float *shift,
+                           float *sum, float *dot, int64_t rows, int64_t stride, int relu, int64_t rest, int vectors) {
     if (rest >= STRIP)
-        sums_strip_of(x, g, mean, sum, dot, rows, stride, STRIP, 4, 1);
+        sums_strip_of(x, g, mean, scale, shift, sum, dot, rows, stride, STRIP, 4, 1, relu);
     else
-        sums_strip_of(x, g, mean, sum, dot, rows, stride, rest, vectors, 0);
+        sums_strip_of(x, g, mean, scale, shift, sum, dot, rows, stride, rest, vectors, 0, relu);
 }
-static void column_sums(const float *x, const float *g, const float *mean, float *sum, float *dot, int64_t rows,
-                        int64_t width){
-    EACH_STRIP(sums_strip, width, x + j, g + j, mean + j, sum + j, dot + j, rows, width)}
+VEC_INLINE void column_sums(const float *x, const float *g, const float *mean, const float *scale, const float *shift,
+                            float *sum, float *dot, int64_t rows, int64_t width, int relu) {
+    const float *a = relu ? scale : mean, *b = relu ? shift : mean;
+    EACH_STRIP(sums_strip, width, x + j, g + j, mean + j, a + j, b + j, sum + j, dot + j, rows, width, relu)
+}
 
-/* out = (x - mean) scale + shift: four rows share what is loaded for a column. */
+/* out = (x - mean) scale + shift, or max(out, 0): four rows share what is loaded for a column. */
 VEC_INLINE void affine_few(const float *x, float *out, const float *mean, const float *scale, const float *shift,
-                           int64_t width, int rows) {
+                           int64_t width, int rows, int relu) {
     for (int64_t j = 0; j < width; j += VEC_LANES) {
         const int64_t rest = width - j;
         const vec_f32 m = vec_load(mean + j, rest), a = vec_load(scale + j, rest), b = vec_load(shift + j, rest);
         vec_f32 v[4];
         UNROLL
-        for (int r = 0; r < rows; r++) v[r] = vec_fma(vec_sub(vec_load(x + r * width + j, rest), m), a, b);
-        UNROLL
-        for (int r = 0; r < rows; r++) vec_store(out + r * width + j, v[r], rest);
-    }
-}
-static void column_affine(const float *x, float *out, const float *mean, const float *scale, const float *shift,
-                          int64_t rows, int64_t width) {
-    int64_t r = 0;
-    for (; r + 4 <= rows && width % 16 == 0; r += 4)
-        affine_few(x + r * width, out + r * width, mean, scale, shift, width, 4);
-    for (; r < rows; r++) affine_few(x + r * width, out + r * width, mean, scale, shift, width, 1);
-}
-
-/* out = g scale + (x - mean) slope + shift */
-VEC_INLINE void gradient_few(const float *x, const float *g, float *out, const float *mean, const float *scale,
-                             const float *slope, const float *shift, int64_t width, int rows) {
-    for (int64_t j = 0; j < width; j += VEC_LANES) {
-        const int64_t rest = width - j;
-        const vec_f32 m = vec_load(mean + j, rest), a = vec_load(scale + j, rest);
-        const vec_f32 c = vec_load(slope + j, rest), b = vec_load(shift + j, rest);
-        vec_f32 v[4];
-        UNROLL
         for (int r = 0; r < rows; r++) {
-            const int64_t at = r * width + j;
-            v[r] = vec_fma(vec_load(g + at, rest), a, vec_fma(vec_sub(vec_load(x + at, rest), m), c, b));
+            v[r] = vec_fma(vec_sub(vec_load(x + r * width + j, rest), m), a, b);
+            if (relu) v[r] = vec_max(vec_zero(), v[r]);
         }
         UNROLL
         for (int r = 0; r < rows; r++) vec_store(out + r * width + j, v[r], rest);
     }
 }
-static void column_gradient(const float *x, const float *g, float *out, const float *mean, const float *scale,
-                            const float *slope, const float *shift, int64_t rows, int64_t width) {
+VEC_INLINE void column_affine(const float *x, float *out, const float *mean, const float *scale, const float *shift,
+                              int64_t rows, int64_t width, int relu) {
+    int64_t r = 0;
+    for (; r + 4 <= rows && width % 16 == 0; r += 4)
+        affine_few(x + r * width, out + r * width, mean, scale, shift, width, 4, relu);
+    for (; r < rows; r++) affine_few(x + r * width, out + r * width, mean, scale, shift, width, 1, relu);
+}
+
+/* out = g scale + (x - mean) slope + constant; `shift` is y's, for `relu`. */
+VEC_INLINE void gradient_few(const float *x, const float *g, float *out, const float *mean, const float *scale,
+                             const float *shift, const float *slope, const float *constant, int64_t width, int rows,
+                             int relu) {
+    for (int64_t j = 0; j < width; j += VEC_LANES) {
+        const int64_t rest = width - j;
+        const vec_f32 m = vec_load(mean + j, rest), a = vec_load(scale + j, rest);
+        const vec_f32 c = vec_load(slope + j, rest), b = vec_load(constant + j, rest);
+        const vec_f32 y_shift = relu ? vec_load(shift + j, rest) : vec_zero();
+        vec_f32 v[4];
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const int64_t at = r * width + j;
+            vec_f32 d = vec_sub(vec_load(x + at, rest), m);
+            v[r] = vec_fma(through_relu(vec_load(g + at, rest), d, a, y_shift, relu), a, vec_fma(d, c, b));
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) vec_store(out + r * width + j, v[r], rest);
+    }
+}
+VEC_INLINE void column_gradient(const float *x, const float *g, float *out, const float *mean, const float *scale,
+                                const float *shift, const float *slope, const float *constant, int64_t rows,
+                                int64_t width, int relu) {
     int64_t r = 0;
     for (; r + 4 <= rows && width % 16 == 0; r += 4) {
         const int64_t at = r * width;
-        gradient_few(x + at, g + at, out + at, mean, scale, slope, shift, width, 4);
+        gradient_few(x + at, g + at, out + at, mean, scale, shift, slope, constant, width, 4, relu);
     }
-    for (; r < rows; r++)
-        gradient_few(x + r * width, g + r * width, out + r * width, mean, scale, slope, shift, width, 1);
+    for (; r < rows; r++) {
+        const int64_t at = r * width;
+        gradient_few(x + at, g + at, out + at, mean, scale, shift, slope, constant, width, 1, relu);
+    }
 }
 
 #endif

@@ -54,7 +54,7 @@ static void gather_piece(const problem *p, int64_t image, int64_t piece) {
     for (int64_t g = 0; g < p->groups; g++)
         for (int64_t c = g * p->each; c < (g + 1) * p->each; c++) mean[c] = p->mean[image * p->groups + g];
     repeat(mean, r);
-    column_sums(p->x + at, p->grad_out + at, mean, p->first + left, p->second + left, s.rows, s.width);
+    column_sums(p->x + at, p->grad_out + at, mean, NULL, NULL, p->first + left, p->second + left, s.rows, s.width, 0);
 }
 
 /* Pieces of one image one after the other share the tiles: `fresh` says that they are to be filled. */
@@ -83,9 +83,9 @@ static void write_piece(const problem *p, int64_t image, int64_t piece, int fres
     if (fresh) repeat(mean, w), repeat(scale, w), repeat(shift, w), repeat(slope, w);
     const int64_t at = (image * p->inner + s.start) * p->channels;
     if (p->is_backward)
-        column_gradient(p->x + at, p->grad_out + at, p->out + at, mean, scale, slope, shift, s.rows, s.width);
+        column_gradient(p->x + at, p->grad_out + at, p->out + at, mean, scale, NULL, slope, shift, s.rows, s.width, 0);
     else
-        column_affine(p->x + at, p->out + at, mean, scale, shift, s.rows, s.width);
+        column_affine(p->x + at, p->out + at, mean, scale, shift, s.rows, s.width, 0);
 }
 
 /* ---- Merging what an image's pieces left ---- */

@@ -79,6 +79,17 @@ def batch_norm_backward(
         grad_bias[...] = grad_out.sum((0, 2))
 
 
+def batch_norm_relu_forward(x, weight, bias, running_mean, running_var, out, *rest):
+    batch_norm_forward(x, weight, bias, running_mean, running_var, out, *rest)
+    np.maximum(out, 0, out=out)
+
+
+def batch_norm_relu_backward(x, weight, mean, rstd, grad_out, grad_x, grad_weight, grad_bias, bias, *sizes):
+    y = affine(x, weight, bias, mean, rstd)
+    grad_y = np.where(y <= 0, 0, grad_out)
+    batch_norm_backward(x, weight, mean, rstd, grad_y, grad_x, grad_weight, grad_bias, *sizes)
+
+
 def batch_norm_inference(
     x, weight, bias, running_mean, running_var, out, mean, rstd, channels, outer, inner, has_weight, has_bias, eps
 ):

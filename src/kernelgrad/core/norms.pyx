@@ -196,6 +196,8 @@ cdef class RowNormNode(Node):
 
 cdef Kernel batch_forward = get_kernel("batch_norm_forward")
 cdef Kernel batch_backward = get_kernel("batch_norm_backward")
+cdef Kernel batch_relu_forward = get_kernel("batch_norm_relu_forward")
+cdef Kernel batch_relu_backward = get_kernel("batch_norm_relu_backward")
 cdef Kernel inference_forward = get_kernel("batch_norm_inference")
 cdef Kernel inference_backward = get_kernel("batch_norm_inference_backward")
 
@@ -219,18 +221,26 @@ cdef class BatchNorm:
         return f"<op {self.__name__}>"
 
     def __call__(self, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-        cdef Array x
-        if isinstance(input, Array):
-            x = <Array>input
-            if (is_real(x) and x.nd >= 2 and fits(running_mean, x, 1, 1) and fits(running_var, x, 1, 1) and fits(weight, x, 1, 1)
-                    and fits(bias, x, 1, 1) and (running_mean is None) == (running_var is None)
-                    and (x.size != x.dims[1] if training else running_mean is not None)):
-                return self.run(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        if self.takes(input, running_mean, running_var, weight, bias, training):
+            return self.run(input, running_mean, running_var, weight, bias, training, momentum, eps)
         return self.general(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
+    cpdef bint takes(self, input, running_mean, running_var, weight, bias, bint training) except -1:
+        """Whether the arguments fit `run`."""
+        cdef Array x
+        if not isinstance(input, Array):
+            return False
+        x = <Array>input
+        return (is_real(x) and x.nd >= 2 and fits(running_mean, x, 1, 1) and fits(running_var, x, 1, 1) and fits(weight, x, 1, 1)
+                and fits(bias, x, 1, 1) and (running_mean is None) == (running_var is None)
+                and (x.size != x.dims[1] if training else running_mean is not None))
+
     cpdef Array run(self, Array x, Array running_mean, Array running_var, Array weight, Array bias, bint training, double momentum,
-                    double eps):
-        """Arguments that fit: x of (N, C, *), the others of (C,) or None; running ones move with `training`."""
+                    double eps, bint relu=False):
+        """Arguments that fit: x of (N, C, *), the others of (C,) or None; running ones move with `training`.
+
+        `relu`, in training alone: max(0, the result), to the bits of a relu by itself.
+        """
         cdef Array out, mean, var, flat_bias
         cdef ChannelNode node = ChannelNode.__new__(ChannelNode)
         cdef void *arrays[8]
@@ -253,6 +263,7 @@ cdef class BatchNorm:
         node.sizes[4] = bias is not None
         node.sizes[5] = running_mean is not None
         node.training = training
+        node.relu = relu
         node.weight = flat_parameter(weight)
         flat_bias = flat_parameter(bias)
         mean = flat_parameter(running_mean)
@@ -265,7 +276,7 @@ cdef class BatchNorm:
         arrays[6], arrays[7] = <void *>node.mean, <void *>node.rstd
         if training:
             scalars[0], scalars[1] = momentum, eps
-            run_blocks(batch_forward, arrays, 8, 0b100001, 3, node.block, node.sizes, 6, scalars, 2)
+            run_blocks(batch_relu_forward if relu else batch_forward, arrays, 8, 0b100001, 3, node.block, node.sizes, 6, scalars, 2)
             if running_mean is not None:
                 follow(running_mean, mean)
                 follow(running_var, var)
@@ -275,6 +286,9 @@ cdef class BatchNorm:
             connect(node, x, weight, bias)
             node.x_version = node.x.storage.version
             node.weight_version = 0 if weight is None else node.weight.storage.version
+            if relu and bias is not None:  # with it and x the sign of the result is known again; a relu alone lets it change
+                node.bias = new_array(1, &channels, x.code, x.on, False)
+                copy_into(node.bias, flat_bias)
             record(node, out)
         return out
 
@@ -298,22 +312,22 @@ cdef int follow(Array running, Array changed) except -1:
 
 cdef class ChannelNode(Node):
     """Of batch norm."""
-    cdef Array x, weight, mean, rstd
+    cdef Array x, weight, bias, mean, rstd
     cdef int64_t x_version, weight_version
     cdef int64_t block[3]
     cdef int64_t sizes[6]
-    cdef bint training
+    cdef bint training, relu
 
     cdef str label(self):
-        return "BatchNormBackward"
+        return "BatchNormReluBackward" if self.relu else "BatchNormBackward"
 
     cdef int release(self) except -1:
-        self.x = self.weight = self.mean = self.rstd = None
+        self.x = self.weight = self.bias = self.mean = self.rstd = None
         return 0
 
     cdef int apply(self) except -1:
         cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
-        cdef void *arrays[8]
+        cdef void *arrays[9]
         check_version(self.x, self.x_version, self)
         grad_x = new_like(self.x, self.x.code)
         if self.weight is not None:
@@ -323,7 +337,12 @@ cdef class ChannelNode(Node):
             grad_bias = new_like(self.mean, g.code)
         arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
         arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
-        run_blocks(batch_backward if self.training else inference_backward, arrays, 8, 0b110001, 3, self.block, self.sizes, 5, NULL, 0)
+        if self.relu:
+            arrays[8] = pointer(self.bias)
+            run_blocks(batch_relu_backward, arrays, 9, 0b110001, 3, self.block, self.sizes, 5, NULL, 0)
+        else:
+            run_blocks(batch_backward if self.training else inference_backward, arrays, 8, 0b110001, 3, self.block, self.sizes, 5,
+                       NULL, 0)
         send(self, 0, grad_x, True)
         if grad_weight is not None:
             send(self, 1, grad_weight, True)

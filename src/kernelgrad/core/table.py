@@ -222,6 +222,8 @@ TABLE = [
     Kernel("batch_norm_inference", "normalization", simd=F32, jit=FLOATS, whole=True),
     Kernel("batch_norm_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
     Kernel("batch_norm_inference_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
+    Kernel("batch_norm_relu_forward", "normalization", simd=F32, whole=True),
+    Kernel("batch_norm_relu_backward", "normalization", simd=F32, whole=True),
     Kernel("group_norm_forward", "normalization", simd=F32, jit=FLOATS),
     Kernel("group_norm_backward", "normalization", simd=F32, jit=FLOATS, whole=True),
     Kernel("group_norm_nhwc_forward", "normalization", simd=F32, jit=FLOATS, whole=True),

@@ -11,9 +11,11 @@ from kernelgrad.core import empty
 from kernelgrad.core.norms import count_batch
 from kernelgrad.nn import functional as F
 from kernelgrad.nn import init
+from kernelgrad.nn.error_path import prefix_path
 from kernelgrad.nn.module import Module
 from kernelgrad.nn.parameter import Parameter
 from kernelgrad.ops.creation import ones, tensor, zeros
+from kernelgrad.ops.normalization import batch_norm_relu
 from kernelgrad.tensor import Tensor
 
 
@@ -92,6 +94,18 @@ class _BatchNorm(_NormBase):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        return F.batch_norm(input, *self._arguments(input))
+
+    def activated(self, input: Tensor, activation: str | None, parameters: None = None) -> Tensor:
+        """``relu(self(input))``, without the hooks; in training as one kernel to the same bits."""
+        try:
+            return batch_norm_relu(input, *self._arguments(input))
+        except Exception as error:
+            prefix_path(error, self)
+            raise
+
+    def _arguments(self, input: Tensor) -> tuple[Any, ...]:
+        """Of `F.batch_norm`, after the input; in training this batch is counted."""
         if input.ndim not in self.dims:
             expected = " or ".join(f"{dims}D" for dims in self.dims)
             raise ValueError(f"expected {expected} input (got {input.ndim}D input)")
@@ -107,7 +121,7 @@ class _BatchNorm(_NormBase):
                 count_batch(tracked)
                 if self.momentum is None:  # the mean over all batches so far
                     momentum = 1.0 / tracked.item()
-        return F.batch_norm(input, mean, var, self.weight, self.bias, batch_statistics, momentum, self.eps)
+        return mean, var, self.weight, self.bias, batch_statistics, momentum, self.eps
 
 
 class BatchNorm1d(_BatchNorm):

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernelgrad.core import bfloat16, copy_, float32, no_grad, to_dtype
 from kernelgrad.core.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from kernelgrad.ops.activations import relu
 from kernelgrad.ops.layouts import check_tensor
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
@@ -154,6 +155,17 @@ def _batch_norm(input, running_mean, running_var, weight=None, bias=None, traini
 
 
 batch_norm = BatchNorm(_batch_norm)
+
+
+def batch_norm_relu(input, running_mean, running_var, weight, bias, training, momentum, eps):
+    """``relu(batch_norm(...))``, for float32 in training as one kernel to the same bits.
+
+    That keeps what `batch_norm` keeps and a copy of the bias; the sign of the result is found again from them.
+    """
+    parameters = running_mean, running_var, weight, bias
+    if training and input.dtype is float32 and batch_norm.takes(input, *parameters, True):
+        return batch_norm.run(input, *parameters, True, momentum, eps, True)
+    return relu(batch_norm(input, *parameters, training, momentum, eps))
 
 
 def _group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):

@@ -3,6 +3,7 @@
 import kernelgrad as kg
 from kernelgrad import ops
 from kernelgrad.core import views
+from kernelgrad.ops.normalization import batch_norm_relu
 from kernelgrad.testing.case import OpCase
 
 ROWS = [(3, 1), (2, 16), (5, 17), (3, 4, 129), (70, 300), (4, 2000)]
@@ -46,6 +47,18 @@ def _batch_norm_nhwc(x, weight, bias):
     if isinstance(x, kg.Tensor) and x.ndim == 4:
         x = views.channels_last(x)
     return _batch_norm(x, weight, bias)
+
+
+def _batch_norm_relu(x, weight, bias):
+    if isinstance(x, kg.Tensor):
+        return batch_norm_relu(x, None, None, weight, bias, True, 0.1, 1e-5)
+    return _batch_norm(x, weight, bias).relu()
+
+
+def _batch_norm_relu_nhwc(x, weight, bias):
+    if isinstance(x, kg.Tensor) and x.ndim == 4:
+        x = views.channels_last(x)
+    return _batch_norm_relu(x, weight, bias)
 
 
 def _batch_norm_inference(x, weight, bias, mean, var):
@@ -131,6 +144,8 @@ CASES = [
         ],
     ),
     _case("batch_norm_nhwc", _batch_norm_nhwc, FOLDED + IMAGES[3:], _images, _both("batch_norm")),
+    _case("batch_norm_relu", _batch_norm_relu, IMAGES, _images, _both("batch_norm_relu")),
+    _case("batch_norm_relu_nhwc", _batch_norm_relu_nhwc, FOLDED + IMAGES[3:], _images, _both("batch_norm_relu")),
     _case(
         "batch_norm_inference",
         _batch_norm_inference,
