@@ -157,6 +157,8 @@ static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
         t->row_chunks = at_most(ceil_div(pack_b ? few : wanted, t->column_chunks), t->strips);
     } else {
         t->row_chunks = at_most(ceil_div(wanted, groups), ceil_div(t->strips, CHUNK_STRIPS));
+        const int64_t shares = at_most(groups, threads); /* to each thread groups of its own */
+        t->column_chunks = at_most(ceil_div(groups, shares) * shares, t->panels);
         if (t->row_chunks * groups < few) t->column_chunks = at_most(few, t->panels);
     }
 }
