@@ -2,6 +2,8 @@
 
 A fair share is then half of each core, so twice the quiet time is what an ideal scheduler leaves. The rows "alone" and
 "beside ..." are to be compared; the second of each contender prints their ratio and keeps it in its extra info.
+A scheduler gives a core away for some 4 ms at a time, longer than a short step takes: a step then either meets such a
+gap or does not. So a round spans many of them, and its time is a mean.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from task import Cost, Task
 import kernelgrad as kg
 
 NETS = [net for net in bench_training.NETS if net.name in ("two-conv CNN 28x28", "MLP 784-512-512-10")]
+ROUND = 0.2  # seconds
 LOOP = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
 
 
@@ -55,6 +58,7 @@ def tasks(session, function):
                 tuple(contenders),
                 lambda net=net, busy=busy: make(session, contenders, net, busy),
                 Cost,
+                ROUND,
             )
 
 

@@ -54,7 +54,9 @@ class Contender:
             return (time.perf_counter() - begin) / calls
 
 
-def race(contenders: Sequence[Contender], seconds: float) -> tuple[dict[str, list[float]], dict[str, str]]:
+def race(
+    contenders: Sequence[Contender], seconds: float, round_seconds: float = 0.0
+) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds per call of each contender, one number per round, `seconds` spent on each; and why others did not run."""
     absent: dict[str, str] = {}
     was_enabled = gc.isenabled()
@@ -64,6 +66,7 @@ def race(contenders: Sequence[Contender], seconds: float) -> tuple[dict[str, lis
         calls, rounds, once_of = {}, {}, {}
         alone = len(contenders) == 1
         length, most = (ROUND, MOST) if alone else (ROUND_IN_TURN, MOST_IN_TURN)
+        length = max(length, round_seconds)
         for contender in list(contenders):
             try:
                 contender.round(1)  # compiles, fills caches
@@ -169,7 +172,7 @@ class Session:
     def run(self, task: Any) -> dict[str, str]:
         """Race all contenders at a `task.Task`, unless that was the last race; returns who could not run, and why."""
         if self._task is not task:
-            self._samples, self._absent = race(task.make(), self.seconds)
+            self._samples, self._absent = race(task.make(), self.seconds, task.round_seconds)
             self._task, self._cost = task, task.cost()
         return self._absent
 

@@ -30,6 +30,7 @@ class Task:
     contenders: tuple[str, ...]
     make: Callable[[], Sequence[Contender]]
     cost: Callable[[], Cost] = Cost
+    round_seconds: float = 0.0  # how long a round lasts at least, where the race would make it shorter
 
 
 def by_size(shape: object) -> str:
