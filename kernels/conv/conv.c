@@ -64,18 +64,32 @@ static int pixels_pay(const conv_shape *s) {
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
-/* Narrow groups leave lanes of a product idle, though fewer the wider they are: from some width on it is quicker all
- * the same. One tap alone would not repay bringing its inputs to their lanes, nor would inputs from far apart. */
-static int grouped(const conv_shape *s, int64_t in, int64_t outs) {
-    return s->groups > 1 && s->kh * s->kw >= 4 && outs <= 10 * s->groups && in + outs < 20 * s->groups &&
-           in <= 16 * outs;
+/* Narrow groups leave lanes of a product idle, also where several are merged. With lanes of several groups none is, but
+ * each input is brought to its lanes first, the dearer the farther apart the lanes' inputs lie. Estimated in vectors of
+ * 16 multiply-adds per output pixel, of `in` channels of a group to `outs`; fitted to measurements. One tap alone would
+ * not repay it. */
+static int grouped_pays(const conv_shape *s, int64_t in, int64_t outs, int data) {
+    if (s->groups == 1 || s->kh * s->kw < 4) return 0;
+    const double stride = (double)(s->stride[0] * s->stride[1]), step = data ? 1 : stride; /* source pixels an output */
+    const double taps = s->kh * s->kw / (data ? stride : 1), merge = (double)merged_groups(s);
+    const int64_t own = 16 % outs ? 14 / outs + 2 : 16 / outs; /* groups that a vector may be of */
+    const double pairs = (double)(least(own - 1, s->groups - 1) * in / 32 + 1);
+    const double by_lanes = ceil_div(s->groups * outs, 16) * in * (1.05 * taps + pairs * (7 * step - 1.5));
+    const double products = ceil_div(merged_groups(s) * outs, 16) * merge * in * taps;
+    return by_lanes < s->groups / merge * (1.02 * products + 7 + 9 * step);
+}
+
+/* Of the gradient of the weight, likewise. */
+static int grouped_weight_pays(const conv_shape *s) {
+    return s->groups > 1 && s->kh * s->kw >= 4 && s->K <= 10 * s->groups && s->C + s->K < 20 * s->groups &&
+           s->C <= 16 * s->K;
 }
 
 typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;
 static method forward_method(const conv_shape *s) {
     if (winograd_fits(s, s->OH, s->OW)) return WINOGRAD;
     if (depthwise(s)) return DEPTHWISE;
-    if (grouped(s, s->C, s->K)) return GROUPED;
+    if (grouped_pays(s, s->C / s->groups, s->K / s->groups, 0)) return GROUPED;
     if (KG_NAME(conv_pointwise_fits)(s)) return POINTWISE;
     return pixels_pay(s) ? PIXELS : IMPLICIT;
 }
@@ -152,7 +166,7 @@ static void conv2d_backward_data(void *const *arrays, const int64_t *sizes, cons
         KG_NAME(conv_winograd_data)(&s, grad_out, weight, NULL, grad_x);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, grad_out, weight, NULL, grad_x);
-    else if (grouped(&s, s.K, s.C))
+    else if (grouped_pays(&s, s.K / s.groups, s.C / s.groups, 1))
         KG_NAME(conv_grouped_data)(&s, grad_out, weight, NULL, grad_x);
     else if (KG_NAME(conv_pointwise_fits)(&s))
         KG_NAME(conv_pointwise_data)(&s, grad_out, weight, NULL, grad_x);
@@ -174,7 +188,7 @@ static void conv2d_backward_weight(void *const *arrays, const int64_t *sizes, co
     (void)scalars, (void)start, (void)stop;
     const int winograd = winograd_weight_pays(&s);
     if (depthwise(&s)) return KG_NAME(conv_depthwise_weight)(&s, x, grad_out, grad_weight, grad_bias);
-    if (!winograd && !grouped(&s, s.C, s.K))
+    if (!winograd && !grouped_weight_pays(&s))
         return KG_NAME(conv_implicit_weight)(&s, x, grad_out, grad_weight, grad_bias);
     if (winograd)
         KG_NAME(conv_winograd_weight)(&s, x, grad_out, grad_weight);
@@ -194,7 +208,7 @@ static void conv_transpose2d_forward(void *const *arrays, const int64_t *sizes, 
         KG_NAME(conv_winograd_data)(&s, x, weight, bias, out);
     else if (depthwise(&s))
         KG_NAME(conv_depthwise_data)(&s, x, weight, bias, out);
-    else if (grouped(&s, s.K, s.C))
+    else if (grouped_pays(&s, s.K / s.groups, s.C / s.groups, 1))
         KG_NAME(conv_grouped_data)(&s, x, weight, bias, out);
     else if (KG_NAME(conv_pointwise_fits)(&s))
         KG_NAME(conv_pointwise_data)(&s, x, weight, bias, out);

@@ -25,6 +25,13 @@
 
 #define CONV_GFLOPS_US 110e3 /* what a core does in a microsecond, for the pool's estimates */
 
+/* A vector that was loaded is not loaded again by each multiply-add. */
+#if defined KG_ISA_avx512 || defined KG_ISA_avx2
+#define HIDE_VEC(v) __asm__("" : "+v"(v))
+#else
+#define HIDE_VEC(v) (void)(v)
+#endif
+
 /* sizes of the three kernels, in this order. Padding is that of the top and left edge; OH and OW say the rest. */
 typedef struct {
     int64_t N, H, W, C, K, kh, kw, OH, OW, stride[2], padding[2], dilation[2], groups, activation, method;

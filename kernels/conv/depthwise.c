@@ -16,14 +16,8 @@
 #define FEW_CHUNKS 32
 #define ROWS_AT_ONCE 16 /* of a chunk, where there are many */
 
-/* The compiler no longer knows the value. So what is worked out from it is not worked out before, to lie on the stack;
- * and a vector that was loaded is not loaded again by each multiply-add. */
+/* The compiler no longer knows the value: what is worked out from it is not worked out before, to lie on the stack. */
 #define HIDE(x) __asm__ volatile("" : "+r"(x))
-#if defined KG_ISA_avx512 || defined KG_ISA_avx2
-#define HIDE_VEC(v) __asm__("" : "+v"(v))
-#else
-#define HIDE_VEC(v) (void)(v)
-#endif
 
 typedef struct {
     const conv_shape *s;

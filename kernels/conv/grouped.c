@@ -5,9 +5,9 @@
 #include "conv/conv.h"
 
 #if VEC_LANES == 16
-#define PIXELS 8 /* that share loads */
+#define MOST_PIXELS 8 /* of a tile */
 #else
-#define PIXELS 4
+#define MOST_PIXELS 4
 #endif
 #define BAND 40960 /* floats of a spread band: a sixth of L2 */
 
@@ -16,7 +16,8 @@ typedef struct {
     const float *source, *bias;
     float *packed, *out;
     int64_t images, in, outs, groups, channels, out_channels; /* in, outs: of a group; channels: of the source */
-    int64_t out_h, out_w, vectors, rows, blocks, width, relu, span;
+    int64_t out_h, out_w, vectors, rows, blocks, width, relu;
+    int64_t out_row, out_pixel; /* floats from one output of a phase to the next */
 } grouped;
 
 /* Lane j of vector `vector` is an output of group (vector LANES + j) / outs; its inputs start at offset[j], counted
@@ -86,9 +87,9 @@ void KG_NAME(conv_spread_band)(const conv_axis axes[2], const float *image, cons
         }
         const float *from = image + (y * h->source + h->first + low) * channels;
         for (int64_t i = 0; i < in; i++, room += width * VEC_LANES) {
-            memset(room, 0, sizeof *room * low * VEC_LANES);
+            for (int64_t x = 0; x < low; x++) vec_storeu(room + x * VEC_LANES, vec_zero());
             spread_row(from + i, channels, high - low, end, offset, room + low * VEC_LANES);
-            memset(room + high * VEC_LANES, 0, sizeof *room * (width - high) * VEC_LANES);
+            for (int64_t x = high; x < width; x++) vec_storeu(room + x * VEC_LANES, vec_zero());
         }
     }
 }
@@ -121,70 +122,103 @@ static void pack_vector(void *context, int64_t vector) {
             }
 }
 
-/* `pixels` outputs from the spread pixels at `source`; constant `taps` lie side by side and share loads, 0: any. */
-VEC_INLINE void outputs(int pixels, int step, int taps, const grouped *z, const float *source, const float *w,
-                        float *out, int64_t out_next, int64_t channel, int64_t left) {
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    const int64_t row = v->gap * z->width * z->in * VEC_LANES;
-    vec_f32 acc[PIXELS], wv[5];
-    UNROLL
-    for (int p = 0; p < pixels; p++) acc[p] = vec_zero();
-    for (int64_t ty = 0; ty < v->taps; ty++, source += row)
-        for (int64_t i = 0; i < z->in; i++) {
-            const float *from = source + i * z->width * VEC_LANES;
-            if (taps == 0) {
-                for (int64_t t = 0; t < h->taps; t++, w += VEC_LANES) {
-                    vec_f32 tap = vec_loadu(w);
-                    UNROLL
-                    for (int p = 0; p < pixels; p++)
-                        acc[p] = vec_fma(vec_loadu(from + (p * h->step + t * h->gap) * VEC_LANES), tap, acc[p]);
-                }
-                continue;
-            }
+/* What row r of the source, and all inputs in it, adds to those of the output rows y and y + 1 that are wanted: to row
+ * y by tap row r, whose weights `w` are, to the next by the one before. */
+VEC_INLINE void add_row(int first, int end, int step, int taps, int pixels, const grouped *z, const float *from,
+                        const float *w, vec_f32 acc[2][MOST_PIXELS]) {
+    const int64_t w_row = z->in * taps * VEC_LANES, line = z->width * VEC_LANES;
+    for (int64_t i = 0; i < z->in; i++, from += line, w += taps * VEC_LANES) {
+        vec_f32 wv[2][5];
+        UNROLL
+        for (int r = first; r < end; r++) UNROLL
+        for (int t = 0; t < taps; t++) wv[r][t] = vec_loadu(w - r * w_row + t * VEC_LANES);
+        UNROLL
+        for (int k = 0; k < (pixels - 1) * step + taps; k++) {
+            vec_f32 value = vec_loadu(from + k * VEC_LANES);
+            HIDE_VEC(value);
             UNROLL
-            for (int t = 0; t < taps; t++) wv[t] = vec_loadu(w + t * VEC_LANES);
-            w += taps * VEC_LANES;
-            UNROLL
-            for (int k = 0; k < (pixels - 1) * step + taps; k++) {
-                vec_f32 value = vec_loadu(from + k * VEC_LANES);
-                UNROLL
-                for (int t = 0; t < taps; t++)
-                    if (k >= t && (k - t) % step == 0 && (k - t) / step < pixels)
-                        acc[(k - t) / step] = vec_fma(value, wv[t], acc[(k - t) / step]);
-            }
+            for (int r = first; r < end; r++) UNROLL
+            for (int t = 0; t < taps; t++)
+                if (k >= t && (k - t) % step == 0 && (k - t) / step < pixels)
+                    acc[r][(k - t) / step] = vec_fma(value, wv[r][t], acc[r][(k - t) / step]);
         }
-    UNROLL
-    for (int p = 0; p < pixels; p++) {
-        vec_f32 r = z->bias ? vec_add(acc[p], vec_load(z->bias + channel, left)) : acc[p];
-        vec_store(out + p * out_next, z->relu ? vec_max(vec_zero(), r) : r, left);
     }
 }
 
-VEC_INLINE void outputs_row(int step, int taps, const grouped *z, const float *source, const float *w, float *out,
-                            int64_t channel, int64_t left) {
+/* The same to one output row, for any step, taps and distance of taps. */
+VEC_INLINE void add_row_any(int pixels, const grouped *z, const float *from, const float *w,
+                            vec_f32 acc[2][MOST_PIXELS]) {
     const conv_axis *h = z->axes + 1;
-    const int64_t next = h->step * VEC_LANES, out_next = h->out_step * z->out_channels;
-    int64_t x = 0;
-    if (h->outputs >= PIXELS) /* the last pixels may be done twice */
-        for (; x < h->outputs; x += PIXELS) {
-            int64_t at = least(x, h->outputs - PIXELS);
-            outputs(PIXELS, step, taps, z, source + at * next, w, out + at * out_next, out_next, channel, left);
+    for (int64_t i = 0; i < z->in; i++, from += z->width * VEC_LANES)
+        for (int64_t t = 0; t < h->taps; t++, w += VEC_LANES) {
+            vec_f32 tap = vec_loadu(w);
+            UNROLL
+            for (int p = 0; p < pixels; p++)
+                acc[0][p] = vec_fma(vec_loadu(from + (p * h->step + t * h->gap) * VEC_LANES), tap, acc[0][p]);
         }
-#if PIXELS == 8
-    else if (step == 1 && taps == 3 && h->outputs >= 5) { /* the small images of a network's end: a row at once */
-        if (h->outputs == 7)
-            outputs(7, step, taps, z, source, w, out, out_next, channel, left);
-        else if (h->outputs == 6)
-            outputs(6, step, taps, z, source, w, out, out_next, channel, left);
-        else
-            outputs(5, step, taps, z, source, w, out, out_next, channel, left);
-        return;
+}
+
+/* `pixels` outputs of a row, or of two (then source rows of one are `row` apart from those of the other). */
+VEC_INLINE void outputs(int rows, int step, int taps, int pixels, const grouped *z, const float *source, const float *w,
+                        float *out, int64_t channel) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    const int64_t row = v->gap * z->width * z->in * VEC_LANES, w_row = z->in * h->taps * VEC_LANES;
+    vec_f32 acc[2][MOST_PIXELS];
+    UNROLL
+    for (int r = 0; r < rows; r++) UNROLL
+    for (int p = 0; p < pixels; p++) acc[r][p] = vec_zero();
+    if (rows == 2) {
+        add_row(0, 1, step, taps, pixels, z, source, w, acc);
+        for (int64_t ty = 1; ty < v->taps; ty++) {
+            source += row, w += w_row;
+            add_row(0, 2, step, taps, pixels, z, source, w, acc);
+        }
+        add_row(1, 2, step, taps, pixels, z, source + row, w + w_row, acc);
+    } else
+        for (int64_t ty = 0; ty < v->taps; ty++, source += row, w += w_row) {
+            if (taps)
+                add_row(0, 1, step, taps, pixels, z, source, w, acc);
+            else
+                add_row_any(pixels, z, source, w, acc);
+        }
+    const int64_t left = z->out_channels - channel;
+    const vec_f32 bias = z->bias ? vec_load(z->bias + channel, left) : vec_zero();
+    const vec_f32 least_value = vec_set(z->relu ? 0 : -INFINITY);
+    UNROLL
+    for (int r = 0; r < rows; r++, out += z->out_row) UNROLL
+    for (int p = 0; p < pixels; p++)
+        vec_store(out + p * z->out_pixel, vec_max(least_value, vec_add(acc[r][p], bias)), left);
+}
+
+typedef void tile(const grouped *z, const float *source, const float *w, float *out, int64_t channel);
+#define TILE(ROWS, STEP, TAPS, PIXELS)                                                                          \
+    static void tile_##ROWS##_##STEP##_##TAPS##_##PIXELS(const grouped *z, const float *source, const float *w, \
+                                                         float *out, int64_t channel) {                         \
+        outputs(ROWS, STEP, TAPS, PIXELS, z, source, w, out, channel);                                          \
     }
-#endif
-    for (; x + 3 <= h->outputs; x += 3)
-        outputs(3, step, taps, z, source + x * next, w, out + x * out_next, out_next, channel, left);
-    for (; x < h->outputs; x++)
-        outputs(1, step, taps, z, source + x * next, w, out + x * out_next, out_next, channel, left);
+#define NAME(ROWS, STEP, TAPS, PIXELS) tile_##ROWS##_##STEP##_##TAPS##_##PIXELS,
+#define ALL_4(F, R, S, T) F(R, S, T, 1) F(R, S, T, 2) F(R, S, T, 3) F(R, S, T, 4)
+#define ALL_8(F, R, S, T) ALL_4(F, R, S, T) F(R, S, T, 5) F(R, S, T, 6) F(R, S, T, 7) F(R, S, T, 8)
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define TILES(R, S, T)                 \
+    CAT(ALL_, MOST_PIXELS)(TILE, R, S, \
+                           T) static tile *const tiles_##R##_##S##_##T[] = {0, CAT(ALL_, MOST_PIXELS)(NAME, R, S, T)};
+/* clang-format off */
+TILES(1, 1, 0) TILES(1, 1, 2) TILES(1, 1, 3) TILES(1, 1, 5) TILES(1, 2, 3)
+TILES(2, 1, 2) TILES(2, 1, 3)
+    /* clang-format on */
+
+    /* The tiles for one output row, and for two, or NULL. */
+    static tile *const *tiles_of(const grouped *z, int rows) {
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    const int pairs = v->step == v->gap && v->taps > 1 && h->step == 1 && h->gap == 1;
+    if (rows == 2) return pairs && h->taps == 2 ? tiles_2_1_2 : pairs && h->taps == 3 ? tiles_2_1_3 : NULL;
+    if (h->gap != 1) return tiles_1_1_0;
+    if (h->step == 1 && h->taps == 2) return tiles_1_1_2;
+    if (h->step == 1 && h->taps == 3) return tiles_1_1_3;
+    if (h->step == 1 && h->taps == 5) return tiles_1_1_5;
+    return h->step == 2 && h->taps == 3 ? tiles_1_2_3 : tiles_1_1_0;
 }
 
 /* Chunk: a vector of output channels, a block of output rows of an image. */
@@ -197,25 +231,22 @@ static void grouped_block(void *context, int64_t chunk) {
     float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * height * z->width * pixel);
     int32_t offset[VEC_LANES];
     int64_t first = KG_NAME(conv_lane_offsets)(vector, z->in, z->outs, z->out_channels, offset),
-            channel = vector * VEC_LANES, left = z->out_channels - channel;
+            channel = vector * VEC_LANES;
     KG_NAME(conv_spread_band)(z->axes, z->source + n * v->source * h->source * z->channels + first,
                               z->source + z->images * v->source * h->source * z->channels, z->channels, z->in, offset,
                               y0, y1, z->width, room);
     const float *w = z->packed + vector * v->taps * h->taps * pixel;
-    for (int64_t y = y0; y < y1; y++) {
+    tile *const *one = tiles_of(z, 1), *const *two = tiles_of(z, 2);
+    const int64_t strips = ceil_div(h->outputs, MOST_PIXELS);
+    for (int64_t y = y0, rows; y < y1; y += rows) {
+        rows = two && y + 2 <= y1 ? 2 : 1;
         const float *source = room + (y - y0) * v->step * z->width * pixel;
         float *out = z->out + channel +
                      ((n * z->out_h + v->out_first + y * v->out_step) * z->out_w + h->out_first) * z->out_channels;
-        if (h->gap == 1 && h->step == 1 && h->taps == 3)
-            outputs_row(1, 3, z, source, w, out, channel, left);
-        else if (h->gap == 1 && h->step == 1 && h->taps == 5)
-            outputs_row(1, 5, z, source, w, out, channel, left);
-        else if (h->gap == 1 && h->step == 1 && h->taps == 2)
-            outputs_row(1, 2, z, source, w, out, channel, left);
-        else if (h->gap == 1 && h->step == 2 && h->taps == 3)
-            outputs_row(2, 3, z, source, w, out, channel, left);
-        else
-            outputs_row(1, 0, z, source, w, out, channel, left);
+        for (int64_t i = 0, x = 0, next; i < strips; i++, x = next) {
+            next = cut(h->outputs, strips, i + 1);
+            (rows == 2 ? two : one)[next - x](z, source + x * h->step * VEC_LANES, w, out + x * z->out_pixel, channel);
+        }
     }
 }
 
@@ -223,6 +254,7 @@ static void run(grouped *z, const packing *p) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     if (v->outputs == 0 || h->outputs == 0) return;
     z->vectors = ceil_div(z->out_channels, VEC_LANES);
+    z->out_row = v->out_step * z->out_w * z->out_channels, z->out_pixel = h->out_step * z->out_channels;
     z->width = most(1, (h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1);
     int64_t line = z->width * z->in * VEC_LANES, fit = BAND / line - (v->taps - 1) * v->gap;
     z->rows = least(v->outputs, most(fit / v->step, 4)), z->blocks = ceil_div(v->outputs, z->rows);
