@@ -257,7 +257,7 @@ static void finish_turned(void *context, int64_t chunk) {
 }
 
 /* The same of merged groups, the diagonal. Chunk: one output channel. */
-static void finish(void *context, int64_t chunk) {
+static void finish_merged(void *context, int64_t chunk) {
     const gradient *z = context;
     int64_t group = chunk / z->outs, o = chunk % z->outs, slice = z->groups * z->k * z->ldc, in = z->in / z->merge;
     const float *from = z->partial + (group * z->k + o / (z->outs / z->merge) * in) * z->ldc + o;
@@ -268,6 +268,17 @@ static void finish(void *context, int64_t chunk) {
             for (int64_t i = 1; i < z->slices; i++) sum += from[i * slice];
             to[c * z->taps + tap] = sum;
         }
+}
+
+static void finish_slices(gradient *z) {
+    int64_t outs = z->groups * z->outs;
+    double us = 5e-4 * z->slices * outs * z->k;
+    if (z->turned)
+        kg_parallel(finish_turned, z, outs, us);
+    else if (z->merge == 1)
+        kg_parallel(finish_columns, z, z->groups * ceil_div(z->outs, 16), us);
+    else
+        kg_parallel(finish_merged, z, outs, us);
 }
 
 static void make_room(gradient *z, int64_t bytes, int biased) {
@@ -306,7 +317,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         if (grad_bias) memset(grad_bias, 0, sizeof(float) * s->K);
         return;
     }
-    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US, finish_us;
+    double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
     const int wide = z.in >= 12 || (z.in >= 8 && s->dilation[1] > 1);
     if (wide) {
         z.turned = merge == 1 && z.outs < 16 && z.in % 16 == 0;
@@ -321,13 +332,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_taps, &z, z.slices * z.groups * z.ranges, us);
         sum_bias(&z, grad_bias);
-        finish_us = 5e-4 * z.slices * s->K * z.k;
-        if (z.turned)
-            kg_parallel(finish_turned, &z, s->K, finish_us);
-        else if (merge == 1)
-            kg_parallel(finish_columns, &z, z.groups * ceil_div(z.outs, 16), finish_us);
-        else
-            kg_parallel(finish, &z, s->K, finish_us);
+        finish_slices(&z);
         return;
     }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));
@@ -337,7 +342,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
         sum_bias(&z, grad_bias);
-        kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
+        finish_slices(&z);
         return;
     }
     /* A range so wide that the gathered rows of 64 pixels fit; more of them if the chunks are few. */
@@ -347,7 +352,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     make_room(&z, bytes, grad_bias != NULL);
     kg_parallel(slice_gradient, &z, z.slices * z.groups * z.ranges, us);
     sum_bias(&z, grad_bias);
-    kg_parallel(finish, &z, s->K, 1e-3 * z.slices * s->K * z.k);
+    finish_slices(&z);
 }
 
 /* ---- grad_bias[c] = sum over pixels of g[pixel, c], g = grad_out, or grad_out where a relu's `out` is positive (and

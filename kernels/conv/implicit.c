@@ -370,9 +370,10 @@ static void run(product *z) {
     z->edges = missed(h) > 0.04;
     kg_task *task = multiply;
     int64_t shared = z->images * z->groups; /* what there is for threads to share */
-    /* Where bands have hardly a column that all taps reach. The images of a tile are to stay in L2. */
-    const int many = h->outputs < 8 && z->images >= (missed(v) + missed(h) > 0.15 ? 5 : 8) &&
-                     v->source * h->source * odd_lines(z->in) * least(z->images, 8) <= MOST_BAND;
+    /* Where bands have hardly a column that all taps reach. The images of a tile are to stay near L2. */
+    const double off = missed(v) + missed(h);
+    const int many = z->images >= (off > 0.15 ? 5 : 8) && (h->outputs < 8 || off > 0.3) &&
+                     v->source * h->source * odd_lines(z->in) * least(z->images, 8) <= 2 * MOST_BAND;
     z->row_parts = 1;
     if (taps > 1 && z->in >= 16 && many) {
         task = multiply_images;
