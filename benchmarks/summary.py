@@ -14,12 +14,18 @@ def of_classes(rows: list[dict[str, Any]]) -> list[str]:
     return [line for suite in SUITES for line in of_suite(suite, rows)]
 
 
-def of_suite(suite: str, rows: list[dict[str, Any]]) -> list[str]:
+def ratios_by_class(suite: str, rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[float, str]]]:
+    """Of each (class, pass): the ratio to the peer's better layout, and the shape, of every row."""
     ratios: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row in rows:
         if row["suite"].startswith(suite + ", ") and row["ratios"]:
             found = ratios.setdefault((row["task"], row["suite"].removeprefix(suite + ", ")), [])
             found.append((min(row["ratios"].values()), row["shape"]))
+    return ratios
+
+
+def of_suite(suite: str, rows: list[dict[str, Any]]) -> list[str]:
+    ratios = ratios_by_class(suite, rows)
     if not ratios:
         return []
     lines = [
