@@ -25,10 +25,20 @@ class Call:
     inputs: Sequence[tuple[int, ...]]  # normal numbers, all of which get a gradient
     build: Callable[[Any], Callable[..., Any]]
     flops: float | None = None  # of the forward pass
-    moved: tuple[float, float] | None = None  # numbers read and written at least: forward, training
+    moved: tuple[float, float] | None = None  # numbers read and written at least, each array once: forward, training
     classes: tuple[int, int] | None = None  # (rows, classes): int64 targets, passed last
     trains: bool = True
     channels_last: bool = False  # the inputs lie as activations do inside a network of convolutions
+
+
+def each_pass(numbers: int) -> tuple[float, float]:
+    """`Call.moved` of a product: two more of them give the gradients."""
+    return 1.0 * numbers, 3.0 * numbers
+
+
+def of_same_size(numbers: int) -> tuple[float, float]:
+    """`Call.moved` where the result is as large as the input: backward reads input and gradient, and writes one."""
+    return 2.0 * numbers, 5.0 * numbers
 
 
 def product(m: int, n: int, k: int, left: bool = False, right: bool = False) -> Call:
@@ -36,12 +46,16 @@ def product(m: int, n: int, k: int, left: bool = False, right: bool = False) -> 
         return lambda x, y: library.matmul(x.T if left else x, y.T if right else y)
 
     label = f"{m}x{k}{' (x.T)' if left else ''} @ {k}x{n}{' (y.T)' if right else ''}"
-    return Call(label, [(k, m) if left else (m, k), (n, k) if right else (k, n)], build, 2.0 * m * n * k)
+    call = Call(label, [(k, m) if left else (m, k), (n, k) if right else (k, n)], build, 2.0 * m * n * k)
+    call.moved = each_pass(m * k + k * n + m * n)
+    return call
 
 
 def batched_product(batch: int, m: int, n: int, k: int) -> Call:
     label = f"{batch} of {m}x{k} @ {k}x{n}"
-    return Call(label, [(batch, m, k), (batch, k, n)], lambda library: library.matmul, 2.0 * batch * m * n * k)
+    call = Call(label, [(batch, m, k), (batch, k, n)], lambda library: library.matmul, 2.0 * batch * m * n * k)
+    call.moved = each_pass(batch * (m * k + k * n + m * n))
+    return call
 
 
 def linear(rows: int, k: int, n: int, activation: str = "none") -> Call:
@@ -51,7 +65,9 @@ def linear(rows: int, k: int, n: int, activation: str = "none") -> Call:
             layers.append(getattr(library.nn, activation)())
         return library.nn.Sequential(*layers)
 
-    return Call(f"{rows}x{k} -> {n}, {activation}", [(rows, k)], build, 2.0 * rows * n * k)
+    call = Call(f"{rows}x{k} -> {n}, {activation}", [(rows, k)], build, 2.0 * rows * n * k)
+    call.moved = each_pass(rows * k + k * n + rows * n)
+    return call
 
 
 def convolution(
@@ -69,7 +85,9 @@ def convolution(
     label = f"{n}x{c}x{h}x{w} -> {k}, {kernel}x{kernel}"
     for word, value in (("stride", stride), ("dilation", dilation), ("groups", groups)):
         label += f" {word} {value}" * (value > 1)
-    return Call(label, [shape], build, flops, channels_last=c > 4)
+    call = Call(label, [shape], build, flops, channels_last=c > 4)
+    call.moved = each_pass(n * c * h * w + k * (c // groups) * kernel * kernel + n * k * out[0] * out[1])
+    return call
 
 
 def pooling(shape: tuple[int, ...], kind: str, *arguments: int) -> Call:
@@ -79,33 +97,39 @@ def pooling(shape: tuple[int, ...], kind: str, *arguments: int) -> Call:
 
 def batch_norm(shape: tuple[int, ...]) -> Call:
     label = "x".join(map(str, shape))
-    return Call(label, [shape], lambda library: library.nn.BatchNorm2d(shape[1]), channels_last=True)
+    call = Call(label, [shape], lambda library: library.nn.BatchNorm2d(shape[1]), channels_last=True)
+    call.moved = of_same_size(math.prod(shape))
+    return call
 
 
 def layer_norm(rows: int, width: int) -> Call:
-    return Call(f"{rows}x{width}", [(rows, width)], lambda library: library.nn.LayerNorm(width))
+    call = Call(f"{rows}x{width}", [(rows, width)], lambda library: library.nn.LayerNorm(width))
+    call.moved = of_same_size(rows * width)
+    return call
 
 
 def softmax(rows: int, width: int, name: str = "softmax") -> Call:
     def build(library: Any) -> Callable[..., Any]:
         return lambda x: getattr(library.nn.functional, name)(x, dim=-1)
 
-    return Call(f"{rows}x{width}, {name}", [(rows, width)], build)
+    return Call(f"{rows}x{width}, {name}", [(rows, width)], build, moved=of_same_size(rows * width))
 
 
 def cross_entropy(rows: int, width: int) -> Call:
     call = Call(f"{rows}x{width}", [(rows, width)], lambda library: library.nn.functional.cross_entropy)
-    call.classes = (rows, width)
+    call.classes, call.moved = (rows, width), (1.0 * rows * width, 3.0 * rows * width)
     return call
 
 
 def reduction(rows: int, width: int, name: str, dim: int) -> Call:
     label = f"{rows}x{width}, {name} over {dim}"
-    return Call(label, [(rows, width)], lambda library: lambda x: getattr(library, name)(x, dim))
+    call = Call(label, [(rows, width)], lambda library: lambda x: getattr(library, name)(x, dim))
+    call.moved = (1.0 * rows * width, 2.0 * rows * width)
+    return call
 
 
 def activation(name: str, n: int) -> Call:
-    return Call(f"{name} of {n}", [(n,)], lambda lib: getattr(lib.nn.functional, name), moved=(2.0 * n, 5.0 * n))
+    return Call(f"{name} of {n}", [(n,)], lambda lib: getattr(lib.nn.functional, name), moved=of_same_size(n))
 
 
 def arithmetic(name: str, n: int, operands: int) -> Call:
@@ -116,8 +140,12 @@ def arithmetic(name: str, n: int, operands: int) -> Call:
 
 def random_numbers(name: str, n: int) -> Call:
     if name == "dropout":
-        return Call(f"dropout of {n}", [(n,)], lambda library: lambda x: library.nn.functional.dropout(x, 0.3))
-    return Call(f"{name} of {n}", [], lambda library: lambda: getattr(library, name)(n), trains=False)
+        call = Call(f"dropout of {n}", [(n,)], lambda library: lambda x: library.nn.functional.dropout(x, 0.3))
+        call.moved = (2.0 * n, 4.0 * n)
+        return call
+    call = Call(f"{name} of {n}", [], lambda library: lambda: getattr(library, name)(n), trains=False)
+    call.moved = (1.0 * n, 1.0 * n)
+    return call
 
 
 STATES = {"SGD": 1, "RMSprop": 1, "Adagrad": 1}  # arrays that a step keeps; two for others

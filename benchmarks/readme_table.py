@@ -69,8 +69,8 @@ def by_class(document: dict[str, Any], classes: dict[tuple[str, str], list[tuple
         [
             *lines,
             "",
-            "PyTorch's time (its better layout) over kernelgrad's: geometric mean of a class, and its worst shape. Over "
-            f"the classes the mean is {over_classes:.2f}; of {len(everything)} shapes {behind} are below 0.95. "
+            "PyTorch's time (its better layout) over kernelgrad's: geometric mean of a class, and its worst shape. "
+            f"Over the classes the mean is {over_classes:.2f}; of {len(everything)} shapes {behind} are below 0.95. "
             + conditions(document),
         ]
     )
