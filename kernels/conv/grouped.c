@@ -9,6 +9,7 @@
 #else
 #define MOST_PIXELS 4
 #endif
+#define FEW_CHUNKS 32
 #define BAND 40960 /* floats of a spread band: a sixth of L2 */
 
 typedef struct {
@@ -16,7 +17,7 @@ typedef struct {
     const float *source, *bias;
     float *packed, *out;
     int64_t images, in, outs, groups, channels, out_channels; /* in, outs: of a group; channels: of the source */
-    int64_t out_h, out_w, vectors, rows, blocks, width, relu;
+    int64_t out_h, out_w, vectors, ranges, rows, blocks, width, relu;
     int64_t out_row, out_pixel; /* floats from one output of a phase to the next */
 } grouped;
 
@@ -221,12 +222,9 @@ TILES(2, 1, 2) TILES(2, 1, 3)
     return h->step == 2 && h->taps == 3 ? tiles_1_2_3 : tiles_1_1_0;
 }
 
-/* Chunk: a vector of output channels, a block of output rows of an image. */
-static void grouped_block(void *context, int64_t chunk) {
-    const grouped *z = context;
+/* A vector of output channels, rows y0 .. y1-1 of image n. */
+static void grouped_vector(const grouped *z, int64_t n, int64_t y0, int64_t y1, int64_t vector) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t vector = chunk % z->vectors, block = chunk / z->vectors % z->blocks, n = chunk / z->vectors / z->blocks;
-    int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1);
     int64_t pixel = z->in * VEC_LANES, height = (z->rows - 1) * v->step + (v->taps - 1) * v->gap + 1;
     float *room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * height * z->width * pixel);
     int32_t offset[VEC_LANES];
@@ -250,6 +248,16 @@ static void grouped_block(void *context, int64_t chunk) {
     }
 }
 
+/* Chunk: a range of vectors, a block of output rows of an image. Neighbouring vectors share cache lines of the output
+ * and of the source, so they are one thread's where there is enough else to share. */
+static void grouped_block(void *context, int64_t chunk) {
+    const grouped *z = context;
+    int64_t range = chunk % z->ranges, block = chunk / z->ranges % z->blocks, n = chunk / z->ranges / z->blocks;
+    int64_t y0 = cut(z->axes[0].outputs, z->blocks, block), y1 = cut(z->axes[0].outputs, z->blocks, block + 1);
+    for (int64_t i = cut(z->vectors, z->ranges, range); i < cut(z->vectors, z->ranges, range + 1); i++)
+        grouped_vector(z, n, y0, y1, i);
+}
+
 static void run(grouped *z, const packing *p) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     if (v->outputs == 0 || h->outputs == 0) return;
@@ -260,7 +268,8 @@ static void run(grouped *z, const packing *p) {
     z->rows = least(v->outputs, most(fit / v->step, 4)), z->blocks = ceil_div(v->outputs, z->rows);
     z->packed = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->vectors * v->taps * h->taps * z->in * VEC_LANES);
     kg_parallel(pack_vector, (void *)p, z->vectors, 2e-3 * z->vectors * v->taps * h->taps * z->in * VEC_LANES);
-    kg_parallel(grouped_block, z, z->images * z->blocks * z->vectors,
+    z->ranges = least(z->vectors, ceil_div(FEW_CHUNKS, z->images * z->blocks));
+    kg_parallel(grouped_block, z, z->images * z->blocks * z->ranges,
                 2.0 * z->images * v->outputs * h->outputs * z->out_channels * z->in * v->taps * h->taps /
                     CONV_GFLOPS_US);
 }
