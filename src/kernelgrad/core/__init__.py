@@ -22,8 +22,6 @@ from kernelgrad.core.callers import (
     Binary,
     Unary,
     check_writable,
-    result_type,
-    to_dtype,
 )
 from kernelgrad.core.copying import (
     cast,
@@ -80,6 +78,7 @@ from kernelgrad.core.graph import (
 )
 from kernelgrad.core.graph import set_grad_mode as set_grad_enabled
 from kernelgrad.core.memory import empty_cache, memory_stats
+from kernelgrad.core.promotion import result_type, to_dtype
 
 NONE, INPUT, OUTPUT = 0, 1, 2  # what a Unary op saves for backward
 

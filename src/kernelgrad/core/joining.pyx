@@ -10,7 +10,7 @@ from kernelgrad.core.graph cimport Node, edge_of, grad_enabled, record, send
 from kernelgrad.core.views cimport Plan, apply_plan, dim_of, identity, link
 
 from kernelgrad.core.copying import zero_
-from kernelgrad.core.callers import result_type, to_dtype
+from kernelgrad.core.promotion import result_type, to_dtype
 
 # ---- Joining ----
 
