@@ -26,6 +26,18 @@ VEC_INLINE vec_f32 vec_gauss_rest(vec_f32 t, float minus_scale, vec_f32 *n) {
     return vec_add(vec_exp_rest(z, n), vec_mul_error(h, t, z));
 }
 
+/* e^-(t^2) = e^(r + lost) 2^n: what the sum of r loses is kept. The first part of ln2 has ten bits, so that s is exact.
+ */
+VEC_INLINE vec_f32 vec_gauss_parts(vec_f32 t, float minus_scale, vec_f32 *n, vec_f32 *lost) {
+    vec_f32 h = vec_mul(vec_set(minus_scale), t), z = vec_mul(h, t);
+    *n = vec_round(vec_mul(z, vec_set(0x1.715476p0f)));
+    vec_f32 s = vec_fnma(*n, vec_set(0x1.63p-1f), z),
+            low = vec_fnma(*n, vec_set(-0x1.bd0106p-13f), vec_mul_error(h, t, z));
+    vec_f32 r = vec_add(s, low);
+    *lost = vec_sub(low, vec_sub(r, s));
+    return r;
+}
+
 /* erfc(t) = e^(-t^2) q(u) / (t + c), u = (t - c) / (t + c), for 0 <= t <= 10.1 (minimax, 2^-26.5; at this c the
  * constant term is nearly a float); erfc(-t) = 2 - erfc(t). The quotient's error is put back, and the last product
  * rounded once. */
@@ -33,8 +45,9 @@ VEC_INLINE vec_f32 vec_erfc(vec_f32 x) {
     static const float c[] = {-0x1.20591ep-1f, 0x1.0bc17ap-3f,  0x1.18962p-5f,   -0x1.1f8c16p-6f,  -0x1.c2d16ep-8f,
                               0x1.fe4d8ap-10f, 0x1.d73e7cp-10f, 0x1.a25844p-14f, -0x1.3cb8c4p-12f, -0x1.8c8f66p-14f};
     const vec_f32 first = vec_set(0x1.f77ad6p-1f), centre = vec_set(1.6328125f), one = vec_set(1.0f);
-    vec_f32 n, rest, t = vec_min(vec_set(10.125f), vec_abs(x));
-    vec_f32 p = vec_exp_parts(vec_gauss_rest(t, -1.0f, &n), &rest);
+    vec_f32 n, lost_r, rest, t = vec_min(vec_set(10.125f), vec_abs(x));
+    vec_f32 p = vec_exp_parts(vec_gauss_parts(t, -1.0f, &n, &lost_r), &rest);
+    rest = vec_fma(p, lost_r, rest);
     vec_f32 sum = vec_add(t, centre), over = vec_div(one, sum);
     vec_f32 most = vec_max(t, centre), lost = vec_sub(vec_min(t, centre), vec_sub(sum, most));
     vec_f32 off = vec_fnma(lost, over, vec_fnma(sum, over, one));

@@ -89,13 +89,19 @@ VEC_INLINE vec_f32 vec_expm1(vec_f32 x) {
 VEC_INLINE vec_f32 vec_gate_rest(vec_f32 x, vec_f32 *n) {
     return vec_exp_rest(vec_neg(vec_min(vec_set(20.0f), vec_max(vec_set(-126.0f), x))), n);
 }
-/* p + m = m (1 + e^-x). What 1 + m loses of a small m is put back. */
-VEC_INLINE vec_f32 vec_gate(vec_f32 r, vec_f32 n, vec_f32 *m) {
+/* p + m = m (1 + e^-x), and what the sum loses. What 1 + m loses of a small m is put back. */
+VEC_INLINE vec_f32 vec_gate_parts(vec_f32 r, vec_f32 n, vec_f32 *m, vec_f32 *lost) {
     static const float c[] = {1.0f, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558acp-5f, 0x1.123b1p-7f, 0x1.6a545p-10f};
     const vec_f32 one = vec_set(1.0f);
     *m = vec_ldexp(one, vec_neg(n));
     vec_f32 sum = vec_add(one, *m);
-    return vec_add(sum, vec_fma(VEC_POLY(r, c), r, vec_sub(*m, vec_sub(sum, one))));
+    vec_f32 more = vec_fma(VEC_POLY(r, c), r, vec_sub(*m, vec_sub(sum, one))), all = vec_add(sum, more);
+    *lost = vec_sub(more, vec_sub(all, sum));
+    return all;
+}
+VEC_INLINE vec_f32 vec_gate(vec_f32 r, vec_f32 n, vec_f32 *m) {
+    vec_f32 lost;
+    return vec_gate_parts(r, n, m, &lost);
 }
 
 /* 1 / (1 + e^-x) = m / (p + m) */
@@ -113,9 +119,10 @@ VEC_INLINE vec_f32 vec_silu(vec_f32 x) {
 /* x tanh(log(1 + e^x)) = x (1 + 2 y) / (1 + 2 y + 2 y^2), y = e^-x; = m a (1 + m p / (m^2 + 2 p (p + m))) with
  * a = x / (p + m) in two parts, where the correction's own errors hardly count. */
 VEC_INLINE vec_f32 vec_mish(vec_f32 x) {
-    vec_f32 n, m, r = vec_gate_rest(x, &n), sum = vec_gate(r, n, &m), p = vec_exp_small(r);
-    vec_f32 v = vec_max(vec_set(-126.0f), x), over = vec_div(vec_set(1.0f), sum), a = vec_mul(v, over);
-    vec_f32 lost = vec_fma(vec_fnma(over, sum, vec_set(1.0f)), a, vec_mul_error(v, over, a));
+    const vec_f32 one = vec_set(1.0f);
+    vec_f32 n, m, less, r = vec_gate_rest(x, &n), sum = vec_gate_parts(r, n, &m, &less), p = vec_exp_small(r);
+    vec_f32 v = vec_max(vec_set(-126.0f), x), over = vec_div(one, sum), a = vec_mul(v, over);
+    vec_f32 off = vec_fnma(over, less, vec_fnma(over, sum, one)), lost = vec_fma(off, a, vec_mul_error(v, over, a));
     vec_f32 more = vec_div(vec_mul(m, p), vec_fma(vec_add(p, p), sum, vec_mul(m, m)));
     vec_f32 y = vec_ldexp(vec_add(a, vec_fma(a, more, lost)), vec_neg(n));
     return vec_copysign(vec_select(vec_lt(x, vec_set(20.0f)), y, x), x); /* of inf and of -0 */
