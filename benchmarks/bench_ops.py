@@ -104,14 +104,14 @@ def call_of(library, function, tensors, kwargs, grad, training):
     leaves = [tensors[position].requires_grad_() for position in grad]
     first = function(*tensors, **kwargs)
     outputs = first if isinstance(first, tuple | list) else (first,)
-    upstream = [library.ones_like(output) for output in outputs]
+    upstream = [library.ones_like(output) for output in outputs if output.requires_grad]  # not for indices
 
     def forward_and_backward():
         for leaf in leaves:
             leaf.grad = None
         result = function(*tensors, **kwargs)
         if isinstance(result, tuple | list):
-            library.autograd.backward(result, upstream)
+            library.autograd.backward([output for output in result if output.requires_grad], upstream)
         else:
             result.backward(upstream[0])
 

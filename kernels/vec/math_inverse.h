@@ -73,17 +73,21 @@ VEC_INLINE vec_f32 vec_acos(vec_f32 x) {
 VEC_INLINE vec_f32 vec_asinh(vec_f32 x) {
     const vec_f32 one = vec_set(1.0f);
     vec_f32 a = vec_abs(x), root = vec_sqrt(vec_fma(a, a, one));
-    vec_f32 u = vec_fma(a, vec_div(a, vec_add(one, root)), a);
+    vec_f32 q = vec_div(a, vec_add(one, root)), u = vec_fma(a, q, a), less = vec_fma(a, q, vec_sub(a, u));
     vec_mask huge = vec_gt(a, vec_set(0x1p60f));
-    return vec_copysign(vec_log1p_plus(vec_select(huge, a, u), vec_select(huge, one, vec_zero())), x);
+    less = vec_select(huge, vec_zero(), less);
+    return vec_copysign(vec_log1p_parts(vec_select(huge, a, u), &less, vec_select(huge, one, vec_zero())), x);
 }
 
 /* log(x + sqrt(x^2 - 1)) = log(1 + t + sqrt(t^2 + 2 t)), t = x - 1; nan below 1. */
 VEC_INLINE vec_f32 vec_acosh(vec_f32 x) {
     const vec_f32 one = vec_set(1.0f);
-    vec_f32 t = vec_sub(x, one), u = vec_add(t, vec_sqrt(vec_fma(t, t, vec_add(t, t))));
+    vec_f32 t = vec_sub(x, one), two_t = vec_add(t, t), q = vec_fma(t, t, two_t), root = vec_sqrt(q);
+    vec_f32 u = vec_add(root, t), off = vec_add(vec_fnma(root, root, q), vec_fma(t, t, vec_sub(two_t, q)));
+    vec_f32 less = vec_div(off, vec_add(vec_set(0x1p-60f), vec_add(root, root))); /* of the root */
     vec_mask huge = vec_gt(x, vec_set(0x1p60f));
-    vec_f32 y = vec_log1p_plus(vec_select(huge, x, u), vec_select(huge, one, vec_zero()));
+    less = vec_select(huge, vec_zero(), vec_add(less, vec_sub(t, vec_sub(u, root))));
+    vec_f32 y = vec_log1p_parts(vec_select(huge, x, u), &less, vec_select(huge, one, vec_zero()));
     return vec_select(vec_lt(x, one), vec_set(NAN), y);
 }
 

@@ -28,14 +28,14 @@ VEC_INLINE vec_f32 vec_log_curve(vec_f32 f) {
     vec_f32 z = vec_mul(f, f);
     return vec_fma(z, vec_set(-0.5f), vec_mul(vec_mul(f, z), VEC_POLY(f, c)));
 }
-/* e ln2 + log(1 + f), ln2 in two parts, the first of ten bits: e times it is exact. */
-VEC_INLINE vec_f32 vec_log_join(vec_f32 e, vec_f32 f) {
-    vec_f32 y = vec_add(f, vec_fma(e, vec_set(-0x1.bd0106p-13f), vec_log_curve(f)));
+/* e ln2 + f + curve, ln2 in two parts, the first of ten bits: e times it is exact. */
+VEC_INLINE vec_f32 vec_log_join(vec_f32 e, vec_f32 f, vec_f32 curve) {
+    vec_f32 y = vec_add(f, vec_fma(e, vec_set(-0x1.bd0106p-13f), curve));
     return vec_fma(e, vec_set(0x1.63p-1f), y);
 }
 VEC_INLINE vec_f32 vec_log(vec_f32 x) {
-    vec_f32 e, m = vec_split_log(x, &e);
-    return vec_log_special(x, vec_log_join(e, vec_sub(m, vec_set(1.0f))));
+    vec_f32 e, f = vec_sub(vec_split_log(x, &e), vec_set(1.0f));
+    return vec_log_special(x, vec_log_join(e, f, vec_log_curve(f)));
 }
 
 /* log m for m = 1 + f: 2 s + s^3 p(s^2), s = f / (2 + f), in double, 2^-45. */
@@ -59,19 +59,28 @@ VEC_INLINE vec_f32 vec_log10(vec_f32 x) {
     return vec_log_scaled(x, 0x1.bcb7b2p-2f, -0x1.5b235ep-27f, 0x1.348p-2f, -0x1.f657bp-13f);
 }
 
-/* log(1 + u) + k ln2. 1 + u = 2^e (1 + f), and f = 2^-e u + (2^-e - 1) is rounded but once, where 2^-e - 1 is a float;
- * beyond, the 1 no longer counts. */
-VEC_INLINE vec_f32 vec_log1p_plus(vec_f32 u, vec_f32 k) {
+/* log(1 + u + less) + k ln2, `less` what u was rounded by, or NULL. 1 + u = 2^e (1 + f), and f = 2^-e u + (2^-e - 1) is
+ * rounded but once, where 2^-e - 1 is a float; beyond, the 1 no longer counts. `less` adds 2^-e less / (1 + f), or
+ * about that. */
+VEC_INLINE vec_f32 vec_log1p_parts(vec_f32 u, const vec_f32 *less, vec_f32 k) {
     const vec_f32 one = vec_set(1.0f);
     vec_f32 sum = vec_add(u, one);
     vec_i32 shift = vec_i32_and(vec_i32_sub(vec_bits(sum), vec_i32_set(0x3f3504f3)), vec_i32_set((int32_t)0xff800000));
     vec_f32 m = vec_from_bits(vec_i32_sub(vec_bits(sum), shift));
     vec_f32 scale = vec_from_bits(vec_i32_sub(vec_bits(one), shift)), e = vec_from_i32(vec_i32_sar(shift, 23));
     vec_f32 f = vec_fma(u, scale, vec_sub(scale, one));
-    f = vec_select(vec_lt(u, vec_set(0x1p24f)), f, vec_sub(m, one));
-    return vec_log_special(sum, vec_log_join(vec_add(e, k), f));
+    vec_mask near = vec_lt(u, vec_set(0x1p24f)); /* beyond, 2^-e may be no float */
+    f = vec_select(near, f, vec_sub(m, one));
+    vec_f32 curve = vec_log_curve(f);
+    if (less) {
+        vec_f32 more = vec_mul(*less, vec_select(near, scale, vec_zero()));
+        curve = vec_add(curve, vec_fnma(more, f, more));
+    }
+    return vec_log_special(sum, vec_log_join(vec_add(e, k), f, curve));
 }
-VEC_INLINE vec_f32 vec_log1p(vec_f32 x) { return vec_copysign(vec_log1p_plus(x, vec_zero()), x); /* of -0, too */ }
+VEC_INLINE vec_f32 vec_log1p(vec_f32 x) {
+    return vec_copysign(vec_log1p_parts(x, NULL, vec_zero()), x); /* of -0, too */
+}
 
 /* log(1 + e^x) = max(x, 0) + log(1 + t), t = e^-|x| in [0, 1]: t + t^2 p(t), minimax, 2^-32. */
 VEC_INLINE vec_f32 vec_softplus(vec_f32 x) {

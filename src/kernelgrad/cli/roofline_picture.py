@@ -14,6 +14,7 @@ COLORS = {
     "torch": "#ee6677",
 }
 SPREAD = 1.3  # at most this factor to either side
+DECADES_OF_LETTER = 0.022  # about what a letter of a name takes of the horizontal axis
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 
 
@@ -33,7 +34,8 @@ def draw(path: Path, document: dict[str, Any]) -> int:
     low, high = min([*intensities, 0.05]) / 2, max([*intensities, 50.0]) * 2
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.add_subplot()
-    axes.text(high / 1.1, roofs["gflops"] * 1.06, f"arithmetic: {roofs['gflops']:.0f} GF/s", ha="right", fontsize=9)
+    corner = roofs["gflops"] / roofs["gbytes_cached"]
+    axes.text(corner, roofs["gflops"] * 1.1, f"arithmetic: {roofs['gflops']:.0f} GF/s", fontsize=9)
     for key, name, style in (("gbytes", "memory", "-"), ("gbytes_cached", "L2 cache", "--")):
         speed, knee = roofs[key], roofs["gflops"] / roofs[key]
         line = [low * speed, roofs["gflops"], roofs["gflops"]]
@@ -55,7 +57,6 @@ def draw(path: Path, document: dict[str, Any]) -> int:
             linestyle="none",
             alpha=0.9,
         )
-    label(axes, rows)
     for contender in dict.fromkeys(row["contender"] for row in rows):
         hollow = any(row["peer"] for row in rows if row["contender"] == contender)
         color = COLORS.get(contender.split()[0], "#777777")
@@ -70,6 +71,7 @@ def draw(path: Path, document: dict[str, Any]) -> int:
         ylabel="GF/s",
         title=f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}",
     )
+    label(axes, rows)
     axes.grid(alpha=0.2, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
@@ -96,13 +98,23 @@ def label(axes: Any, rows: list[dict[str, Any]]) -> None:
     for row in own:
         if row["task"] not in best or row["gflops"] > best[row["task"]]["gflops"]:
             best[row["task"]] = row
-    placed: list[tuple[float, float]] = []
+    placed: list[tuple[float, float, float]] = []  # (left, right, height) of names, in decades
     tasks = sorted({row["task"] for row in rows})
+    edge = math.log10(axes.get_xlim()[1])
     for row in sorted(best.values(), key=lambda row: -row["gflops"]):
         x, y = math.log10(aside(row, tasks) * row["flops"] / row["nbytes"]), math.log10(row["gflops"])
-        if any(abs(x - px) < 0.28 and abs(y - py) < 0.07 for px, py in placed):
+        width = DECADES_OF_LETTER * len(row["task"])
+        left = x if x + width < edge else x - width
+        if any(left < end and begin < left + width and abs(y - height) < 0.08 for begin, end, height in placed):
             continue
-        placed.append((x, y))
+        placed.append((left, left + width, y))
+        to_left = left < x
         axes.annotate(
-            row["task"], (10**x, 10**y), textcoords="offset points", xytext=(6, 3), fontsize=7.5, color="#333333"
+            row["task"],
+            (10**x, 10**y),
+            textcoords="offset points",
+            xytext=(-6 if to_left else 6, 3),
+            ha="right" if to_left else "left",
+            fontsize=7.5,
+            color="#333333",
         )
