@@ -75,7 +75,7 @@ def main() -> int:
     differing = sorted(name for name in alike if known[name] != found[name])
     print(f"{len(alike)} of {len(known)} cases have equal inputs; {len(differing)} of those differ in their results")
     print(*differing, sep="\n", end="\n" if differing else "")
-    return 1 if differing or not alike else 0
+    return 1 if differing or 2 * len(alike) < len(known) else 0  # with few equal inputs little would be compared
 
 
 if __name__ == "__main__":
