@@ -403,10 +403,10 @@ static void run(product *z) {
     kg_parallel(task, z, shared * z->ranges, us);
 }
 
-static product forward_of(const conv_shape *s, const float *weight) {
-    int64_t taps = s->kh * s->kw, in = s->C / s->groups, outs = s->K / s->groups, merge = merged_groups(s);
-    return (product){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
-                     .weight = weight,
+/* What forward and backward data have alike, of groups with `in` channels read and `outs` written. */
+static product product_of(const conv_shape *s, const float *weight, int64_t in, int64_t outs) {
+    int64_t taps = s->kh * s->kw, merge = merged_groups(s);
+    return (product){.weight = weight,
                      .groups = s->groups / merge,
                      .images = s->N,
                      .in = in * merge,
@@ -414,14 +414,17 @@ static product forward_of(const conv_shape *s, const float *weight) {
                      .merge = merge,
                      .own_in = in,
                      .own_outs = outs,
-                     .out_h = s->OH,
-                     .out_w = s->OW,
-                     .weight_out = in * taps,
-                     .weight_in = taps,
-                     .weight_group = outs * in * taps,
+                     .weight_group = in * outs * taps,
                      .kernel_w = s->kw,
-                     .kernel_taps = taps,
-                     .relu = s->activation == CONV_RELU};
+                     .kernel_taps = taps};
+}
+
+static product forward_of(const conv_shape *s, const float *weight) {
+    product z = product_of(s, weight, s->C / s->groups, s->K / s->groups);
+    z.axes[0] = KG_NAME(conv_forward_axis)(s, 0), z.axes[1] = KG_NAME(conv_forward_axis)(s, 1);
+    z.out_h = s->OH, z.out_w = s->OW, z.relu = s->activation == CONV_RELU;
+    z.weight_out = z.own_in * z.kernel_taps, z.weight_in = z.kernel_taps;
+    return z;
 }
 
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
@@ -444,32 +447,16 @@ void KG_NAME(conv_implicit_keep)(const conv_shape *s, const float *weight, float
 
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
                                  float *grad_x) {
-    int64_t taps = s->kh * s->kw, in = s->K / s->groups, outs = s->C / s->groups, merge = merged_groups(s);
     int64_t phases = s->stride[0] * s->stride[1];
-    product of[PHASES];
+    product z = product_of(s, weight, s->K / s->groups, s->C / s->groups), of[PHASES];
+    z.source = grad_out, z.bias = bias, z.out = grad_x, z.out_h = s->H, z.out_w = s->W;
+    z.weight_out = z.kernel_taps, z.weight_in = z.own_outs * z.kernel_taps;
     for (int64_t first = 0; first < phases; first += PHASES) {
         int64_t count = least(phases - first, PHASES);
         for (int64_t i = 0; i < count; i++) {
-            int64_t y = (first + i) / s->stride[1], x = (first + i) % s->stride[1];
-            of[i] = (product){.axes = {KG_NAME(conv_phase_axis)(s, 0, y), KG_NAME(conv_phase_axis)(s, 1, x)},
-                              .source = grad_out,
-                              .weight = weight,
-                              .bias = bias,
-                              .out = grad_x,
-                              .groups = s->groups / merge,
-                              .images = s->N,
-                              .in = in * merge,
-                              .outs = outs * merge,
-                              .merge = merge,
-                              .own_in = in,
-                              .own_outs = outs,
-                              .out_h = s->H,
-                              .out_w = s->W,
-                              .weight_out = taps,
-                              .weight_in = outs * taps,
-                              .weight_group = in * outs * taps,
-                              .kernel_w = s->kw,
-                              .kernel_taps = taps};
+            of[i] = z;
+            of[i].axes[0] = KG_NAME(conv_phase_axis)(s, 0, (first + i) / s->stride[1]);
+            of[i].axes[1] = KG_NAME(conv_phase_axis)(s, 1, (first + i) % s->stride[1]);
         }
         pack(of, count, NULL);
         for (int64_t i = 0; i < count; i++) run(of + i);
