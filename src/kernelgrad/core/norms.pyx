@@ -25,6 +25,42 @@ cdef void *pointer(Array x) noexcept:
     return NULL if x is None else <void *>x
 
 
+cdef class NormNode(Node):
+    """What the backward of every norm keeps, and what it does with three gradients."""
+    cdef Array x, weight, mean, rstd
+    cdef int64_t x_version, weight_version
+    cdef bint has_bias
+
+    cdef int release(self) except -1:
+        self.x = self.weight = self.mean = self.rstd = None
+        return 0
+
+    cdef bint follows(self, Array x, Array weight, Array bias, Array out) except -1:
+        """Make `out` this node's result, where one of the arguments wants a gradient; self.x and self.weight may be copies of theirs."""
+        if not wants(x, weight, bias):
+            return False
+        connect(self, x, weight, bias)
+        self.has_bias = bias is not None
+        self.x_version = self.x.storage.version
+        self.weight_version = 0 if weight is None else weight.storage.version
+        record(self, out)
+        return True
+
+    cdef int check(self) except -1:
+        check_version(self.x, self.x_version, self)
+        if self.weight is not None:
+            check_version(self.weight, self.weight_version, self)
+        return 0
+
+    cdef int deliver(self, Array grad_x, Array grad_weight, Array grad_bias) except -1:
+        send(self, 0, grad_x, True)
+        if grad_weight is not None:
+            send(self, 1, grad_weight, True)
+        if grad_bias is not None:
+            send(self, 2, grad_bias, True)
+        return 0
+
+
 # ---- Layer norm, RMS norm ----
 
 cdef int trailing(Array x, object shape) except -2:
@@ -101,11 +137,7 @@ cdef class RowNorm:
         node.rstd = new_array(1, node.sizes, x.code, x.on, False)
         flat_bias = node.flat(bias if bias is None or bias.layout & CONTIGUOUS else contiguous(bias))
         node.call(self.forward, node.x, node.flat(node.weight), flat_bias, out, &eps)
-        if wants(x, weight, bias):
-            connect(node, x, weight, bias)
-            node.x_version = node.x.storage.version
-            node.weight_version = 0 if weight is None else node.weight.storage.version
-            record(node, out)
+        node.follows(x, weight, bias, out)
         return out
 
 
@@ -135,19 +167,13 @@ cdef class RMSNorm(RowNorm):
         return self.general(input, normalized_shape, weight, eps)
 
 
-cdef class RowNormNode(Node):
+cdef class RowNormNode(NormNode):
     cdef RowNorm op
-    cdef Array x, weight, mean, rstd
-    cdef int64_t x_version, weight_version
     cdef int64_t sizes[4]
     cdef int count
 
     cdef str label(self):
         return self.op.__name__.title().replace("_", "") + "Backward"
-
-    cdef int release(self) except -1:
-        self.x = self.weight = self.mean = self.rstd = None
-        return 0
 
     cdef Array flat(self, Array p):
         return p if p is None or p.nd == 1 else flat_of(p)
@@ -167,12 +193,11 @@ cdef class RowNormNode(Node):
         cdef Array flat_weight, flat_bias
         cdef void *arrays[8]
         cdef int64_t *dims = self.x.dims + (self.x.nd - self.count)
-        check_version(self.x, self.x_version, self)
+        self.check()
         grad_x = new_like(self.x, self.x.code)
         if self.weight is not None:
-            check_version(self.weight, self.weight_version, self)
             grad_weight = new_array(self.count, dims, g.code, g.on, False)
-        if self.sizes[3]:
+        if self.has_bias:
             grad_bias = new_array(self.count, dims, g.code, g.on, False)
         flat_weight, flat_bias = self.flat(grad_weight), self.flat(grad_bias)
         arrays[0], arrays[1] = <void *>self.x, pointer(weight)
@@ -184,12 +209,42 @@ cdef class RowNormNode(Node):
             arrays[2], arrays[3], arrays[4], arrays[5] = <void *>self.rstd, <void *>g, <void *>grad_x, pointer(flat_weight)
             run_blocks(self.op.backward, arrays, 6, 0b11001, 2, self.sizes, self.sizes, 3, NULL, 0)
         flat_weight = flat_bias = None       # the gradients' memory is then held by them alone
-        send(self, 0, grad_x, True)
-        if grad_weight is not None:
-            send(self, 1, grad_weight, True)
-        if grad_bias is not None:
-            send(self, 2, grad_bias, True)
-        return 0
+        return self.deliver(grad_x, grad_weight, grad_bias)
+
+
+# ---- Norms with a weight for each channel ----
+
+cdef class ChannelNode(NormNode):
+    """Of batch and group norm: `block` describes the memory of x, `sizes` the work, both as `backward` takes them."""
+    cdef str name
+    cdef Kernel backward
+    cdef Array bias  # what a relu behind the norm needs, or None
+    cdef int64_t block[4]
+    cdef int64_t sizes[6]
+    cdef int dims, counts
+
+    cdef str label(self):
+        return self.name
+
+    cdef int release(self) except -1:
+        self.bias = None
+        return NormNode.release(self)
+
+    cdef int apply(self) except -1:
+        cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
+        cdef void *arrays[9]
+        self.check()
+        grad_x = new_like(self.x, self.x.code)
+        if self.weight is not None:
+            grad_weight = new_array(1, self.x.dims + 1, g.code, g.on, False)
+        if self.has_bias:
+            grad_bias = new_array(1, self.x.dims + 1, g.code, g.on, False)
+        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
+        arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
+        arrays[8] = pointer(self.bias)
+        run_blocks(self.backward, arrays, 9 if self.backward is batch_relu_backward else 8, 0b110001, self.dims, self.block,
+                   self.sizes, self.counts, NULL, 0)
+        return self.deliver(grad_x, grad_weight, grad_bias)
 
 
 # ---- Batch norm ----
@@ -262,8 +317,9 @@ cdef class BatchNorm:
         node.sizes[3] = weight is not None
         node.sizes[4] = bias is not None
         node.sizes[5] = running_mean is not None
-        node.training = training
-        node.relu = relu
+        node.name = "BatchNormReluBackward" if relu else "BatchNormBackward"
+        node.backward = batch_relu_backward if relu else batch_backward if training else inference_backward
+        node.dims, node.counts = 3, 5
         node.weight = flat_parameter(weight)
         flat_bias = flat_parameter(bias)
         mean = flat_parameter(running_mean)
@@ -282,14 +338,9 @@ cdef class BatchNorm:
                 follow(running_var, var)
         else:
             run_blocks(inference_forward, arrays, 8, 0b100001, 3, node.block, node.sizes, 5, &eps, 1)
-        if wants(x, weight, bias):
-            connect(node, x, weight, bias)
-            node.x_version = node.x.storage.version
-            node.weight_version = 0 if weight is None else node.weight.storage.version
-            if relu and bias is not None:  # with it and x the sign of the result is known again; a relu alone lets it change
-                node.bias = new_array(1, &channels, x.code, x.on, False)
-                copy_into(node.bias, flat_bias)
-            record(node, out)
+        if node.follows(x, weight, bias, out) and relu and bias is not None:
+            node.bias = new_array(1, &channels, x.code, x.on, False)  # a copy: between forward and backward a bias may change
+            copy_into(node.bias, flat_bias)
         return out
 
 
@@ -308,47 +359,6 @@ cdef int follow(Array running, Array changed) except -1:
         copy_into(running, changed)
     running.storage.version += 1
     return 0
-
-
-cdef class ChannelNode(Node):
-    """Of batch norm."""
-    cdef Array x, weight, bias, mean, rstd
-    cdef int64_t x_version, weight_version
-    cdef int64_t block[3]
-    cdef int64_t sizes[6]
-    cdef bint training, relu
-
-    cdef str label(self):
-        return "BatchNormReluBackward" if self.relu else "BatchNormBackward"
-
-    cdef int release(self) except -1:
-        self.x = self.weight = self.bias = self.mean = self.rstd = None
-        return 0
-
-    cdef int apply(self) except -1:
-        cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
-        cdef void *arrays[9]
-        check_version(self.x, self.x_version, self)
-        grad_x = new_like(self.x, self.x.code)
-        if self.weight is not None:
-            check_version(self.weight, self.weight_version, self)
-            grad_weight = new_like(self.mean, g.code)
-        if self.sizes[4]:
-            grad_bias = new_like(self.mean, g.code)
-        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
-        arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
-        if self.relu:
-            arrays[8] = pointer(self.bias)
-            run_blocks(batch_relu_backward, arrays, 9, 0b110001, 3, self.block, self.sizes, 5, NULL, 0)
-        else:
-            run_blocks(batch_backward if self.training else inference_backward, arrays, 8, 0b110001, 3, self.block, self.sizes, 5,
-                       NULL, 0)
-        send(self, 0, grad_x, True)
-        if grad_weight is not None:
-            send(self, 1, grad_weight, True)
-        if grad_bias is not None:
-            send(self, 2, grad_bias, True)
-        return 0
 
 
 # ---- Group norm ----
@@ -386,64 +396,28 @@ cdef class GroupNorm:
     cpdef Array run(self, Array x, int64_t groups, Array weight, Array bias, double eps):
         """Arguments that fit: x of (N, C, *), weight and bias of (C,) or None."""
         cdef Array out, flat_bias
-        cdef GroupNode node = GroupNode.__new__(GroupNode)
+        cdef ChannelNode node = ChannelNode.__new__(ChannelNode)
         cdef void *arrays[6]
+        cdef bint nhwc = x.nd == 4 and x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
         cdef int64_t n = x.dims[0], channels = x.dims[1], inner = x.size // (n * channels) if x.size else 0
         cdef int64_t statistics[2]
-        node.nhwc = x.nd == 4 and x.layout & CHANNELS_LAST and not x.layout & CONTIGUOUS
-        node.x = x if node.nhwc or x.layout & CONTIGUOUS else contiguous(x)
+        node.name = "GroupNormBackward"
+        node.backward = nhwc_backward if nhwc else group_backward
+        node.dims, node.counts = 4, 6
+        node.x = x if nhwc or x.layout & CONTIGUOUS else contiguous(x)
         node.weight = flat_parameter(weight)
         flat_bias = flat_parameter(bias)
         statistics[0], statistics[1] = n, groups
         node.mean = new_array(2, statistics, x.code, x.on, False)
         node.rstd = new_array(2, statistics, x.code, x.on, False)
         out = new_like(node.x, x.code)
-        node.sizes[0], node.sizes[1], node.sizes[2], node.sizes[3] = n if node.nhwc else n * groups, groups, channels // groups, inner
+        node.sizes[0], node.sizes[1], node.sizes[2], node.sizes[3] = n if nhwc else n * groups, groups, channels // groups, inner
         node.sizes[4] = weight is not None
         node.sizes[5] = bias is not None
-        node.block[0], node.block[1] = n, inner if node.nhwc else groups
-        node.block[2], node.block[3] = groups if node.nhwc else channels // groups, channels // groups if node.nhwc else inner
+        node.block[0], node.block[1] = n, inner if nhwc else groups
+        node.block[2], node.block[3] = groups if nhwc else channels // groups, channels // groups if nhwc else inner
         arrays[0], arrays[1], arrays[2] = <void *>node.x, pointer(node.weight), pointer(flat_bias)
         arrays[3], arrays[4], arrays[5] = <void *>out, <void *>node.mean, <void *>node.rstd
-        run_blocks(nhwc_forward if node.nhwc else group_forward, arrays, 6, 0b1001, 4, node.block, node.sizes, 6, &eps, 1)
-        if wants(x, weight, bias):
-            connect(node, x, weight, bias)
-            node.x_version = node.x.storage.version
-            node.weight_version = 0 if weight is None else node.weight.storage.version
-            record(node, out)
+        run_blocks(nhwc_forward if nhwc else group_forward, arrays, 6, 0b1001, 4, node.block, node.sizes, 6, &eps, 1)
+        node.follows(x, weight, bias, out)
         return out
-
-
-cdef class GroupNode(Node):
-    cdef Array x, weight, mean, rstd
-    cdef int64_t x_version, weight_version
-    cdef int64_t block[4]
-    cdef int64_t sizes[6]
-    cdef bint nhwc
-
-    cdef str label(self):
-        return "GroupNormBackward"
-
-    cdef int release(self) except -1:
-        self.x = self.weight = self.mean = self.rstd = None
-        return 0
-
-    cdef int apply(self) except -1:
-        cdef Array g = laid_like(self.grad, self.x), grad_x, grad_weight = None, grad_bias = None
-        cdef void *arrays[8]
-        check_version(self.x, self.x_version, self)
-        grad_x = new_like(self.x, self.x.code)
-        if self.weight is not None:
-            check_version(self.weight, self.weight_version, self)
-            grad_weight = new_array(1, self.x.dims + 1, g.code, g.on, False)
-        if self.sizes[5]:
-            grad_bias = new_array(1, self.x.dims + 1, g.code, g.on, False)
-        arrays[0], arrays[1], arrays[2], arrays[3] = <void *>self.x, pointer(self.weight), <void *>self.mean, <void *>self.rstd
-        arrays[4], arrays[5], arrays[6], arrays[7] = <void *>g, <void *>grad_x, pointer(grad_weight), pointer(grad_bias)
-        run_blocks(nhwc_backward if self.nhwc else group_backward, arrays, 8, 0b110001, 4, self.block, self.sizes, 6, NULL, 0)
-        send(self, 0, grad_x, True)
-        if grad_weight is not None:
-            send(self, 1, grad_weight, True)
-        if grad_bias is not None:
-            send(self, 2, grad_bias, True)
-        return 0
