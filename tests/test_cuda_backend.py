@@ -14,7 +14,7 @@ from kernelgrad import core, cuda  # noqa: E402
 from kernelgrad.backends.cuda import copies, device  # noqa: E402
 from kernelgrad.backends.cuda.backend import start  # noqa: E402
 from kernelgrad.backends.cuda.simulated import SimulatedGpu  # noqa: E402
-from kernelgrad.core.array import as_numpy  # noqa: E402
+from kernelgrad.core.numpy_memory import as_numpy  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

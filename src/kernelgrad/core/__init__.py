@@ -3,19 +3,15 @@
 from kernelgrad.core.array import (
     Array,
     Size,
-    as_numpy,
     as_strided,
     bump_version,
     detach,
     empty,
     empty_like,
-    from_numpy,
-    known_version,
     new_of_class,
     rebind,
     set_requires_grad,
     set_tensor_class,
-    shared_with_numpy,
 )
 from kernelgrad.core.broadcast import broadcast, sum_to_shape
 from kernelgrad.core.callers import (
@@ -78,6 +74,12 @@ from kernelgrad.core.graph import (
 )
 from kernelgrad.core.graph import set_grad_mode as set_grad_enabled
 from kernelgrad.core.memory import empty_cache, memory_stats
+from kernelgrad.core.numpy_memory import (
+    as_numpy,
+    from_numpy,
+    known_version,
+    shared_with_numpy,
+)
 from kernelgrad.core.promotion import result_type, to_dtype
 
 NONE, INPUT, OUTPUT = 0, 1, 2  # what a Unary op saves for backward

@@ -40,4 +40,3 @@ cdef bint same_shape(Array a, Array b) noexcept
 cdef bint same_strides(Array a, Array b) noexcept
 cdef tuple shape_tuple(Array x)
 cdef int read_shape(object shape, int64_t *dims) except -1
-cdef object numpy_view(Array x)

@@ -2,21 +2,15 @@
 
 `Tensor`, what users hold, is a Python subclass; `set_tensor_class` names it, and every array made here is of that class.
 """
-cimport numpy as cnp
-from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.dtypes cimport (BFLOAT16, BOOL, CPU, CUDA, FLOAT32, FLOAT64, INT64, default_float, device_of, dtype, dtype_of,
-                                     dtype_of_numpy, itemsize_of)
-from kernelgrad.core.memory cimport Storage, borrow_storage, new_storage
-
-import numpy as np
+from kernelgrad.core.dtypes cimport (BFLOAT16, BOOL, CPU, CUDA, FLOAT32, FLOAT64, INT64, default_float, device_of, dtype_of,
+                                     itemsize_of)
+from kernelgrad.core.memory cimport Storage, new_storage
 
 from kernelgrad.core.dtypes import as_dtype, device_code
 from kernelgrad.core.memory_format import channels_last as channels_last_format
-
-cnp.import_array()
 
 cdef extern from *:
     """
@@ -25,10 +19,6 @@ cdef extern from *:
     }
     """
     object kg_new(object cls, object args)
-
-cdef int numpy_types[8]
-numpy_types[:] = [cnp.NPY_BOOL, cnp.NPY_UINT8, cnp.NPY_INT8, cnp.NPY_INT32, cnp.NPY_INT64, cnp.NPY_UINT16,
-                  cnp.NPY_FLOAT32, cnp.NPY_FLOAT64]
 
 # ---- Making arrays ----
 
@@ -251,79 +241,6 @@ def empty_like(Array x not None, dtype=None):
     return new_like(x, x.code if dtype is None else as_dtype(dtype).code)
 
 
-def from_numpy(a):
-    """An array that shares the memory of a NumPy array (a read-only one can be read, not written, by kernelgrad's ops)."""
-    cdef cnp.ndarray source
-    cdef Array x
-    cdef int i
-    cdef int64_t item, last = 0
-    if not isinstance(a, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(a).__name__})")
-    source = a
-    d = dtype_of_numpy(source.dtype)
-    if d is None:
-        raise TypeError(f"from_numpy: dtype {source.dtype} is not supported; kernelgrad has float32, float64, int64, int32, int8, "
-                        "uint8 and bool: convert with .astype()")
-    if source.ndim > MAX_DIMS:
-        raise ValueError(f"from_numpy: at most {MAX_DIMS} dimensions are supported, got {source.ndim}")
-    x = blank((<dtype>d).code, CPU)
-    item = itemsize_of(x.code)
-    x.nd = source.ndim
-    for i in range(x.nd):
-        x.dims[i] = source.shape[i]
-        if source.strides[i] < 0:
-            raise ValueError("from_numpy: negative strides are not supported; pass a copy, such as array.copy()")
-        if source.strides[i] % item:
-            raise ValueError("from_numpy: strides must be whole elements; pass a copy, such as array.copy()")
-        x.strides[i] = source.strides[i] // item
-        last += (x.dims[i] - 1) * x.strides[i]
-    set_layout(x)
-    x.storage = borrow_storage(cnp.PyArray_DATA(source), (last + 1) * item if x.size else 0, a, not source.flags.writeable)
-    x.data = x.storage.data
-    if <uintptr_t>x.data % item:
-        return from_numpy(a.copy())
-    return x
-
-
-cdef object numpy_view(Array x):
-    """A NumPy array over x's memory (uint16 for bfloat16), which keeps the storage alive."""
-    cdef cnp.npy_intp dims[8]
-    cdef cnp.npy_intp strides[8]
-    cdef int i
-    cdef cnp.ndarray view
-    cdef char dummy
-    for i in range(x.nd):
-        dims[i] = x.dims[i]
-        strides[i] = x.strides[i] * itemsize_of(x.code)
-    view = cnp.PyArray_New(cnp.ndarray, x.nd, dims, numpy_types[x.code], strides,
-                           x.data if x.data != NULL else <void *>&empty_block, 0,
-                           0 if x.storage.read_only else cnp.NPY_ARRAY_WRITEABLE, None)
-    Py_INCREF(x.storage)
-    cnp.PyArray_SetBaseObject(view, x.storage)
-    return view
-
-cdef double empty_block = 0
-
-
-def as_numpy(Array x not None):
-    """NumPy view of a CPU array's memory, whatever its graph state; kernels' references work on these."""
-    if x.on != CPU:
-        raise TypeError("can't convert a cuda tensor to numpy: copy it to the host first with .cpu()")
-    return numpy_view(x)
-
-
-def known_version(Array x not None):
-    """The version of x's memory, or -1 where NumPy may have changed it unseen."""
-    return -1 if x.storage.exposed else x.storage.version
-
-
-def shared_with_numpy(Array x not None):
-    """`as_numpy` for users: from now on x may change without a new version, so nothing derived from it is kept."""
-    view = as_numpy(x)
-    x.storage.exposed = True
-    return view
-
-
 def as_strided(Array x not None, shape, strides, int64_t offset=0):
     """A view with the given shape and strides (elements), `offset` elements from x's first; no graph, no bounds check."""
     cdef int64_t dims[8]
@@ -482,7 +399,7 @@ cdef class Array:
         if self.size != 1:
             raise RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar")
         if self.on != CPU or self.code == BFLOAT16:
-            from kernelgrad.core.copying import cast, move  # which stands above this module
+            from kernelgrad.core.copying import cast, move  # which stands above this module, as numpy_memory does
             x = cast(move(self, "cpu"), as_dtype(float) if self.code == BFLOAT16 else dtype_of(self.code))
         if x.code == FLOAT32:
             return (<float *>x.data)[0]
@@ -492,7 +409,8 @@ cdef class Array:
             return (<int64_t *>x.data)[0]
         if x.code == BOOL:
             return (<unsigned char *>x.data)[0] != 0
-        return numpy_view(x).reshape(()).item()
+        from kernelgrad.core.numpy_memory import as_numpy
+        return as_numpy(x).reshape(()).item()
 
     def __len__(self):
         if self.nd == 0:

@@ -2,12 +2,13 @@
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, DENSE, blank, new_array, new_like, numpy_view, same_strides,
-                                    set_layout, shape_tuple)
+from kernelgrad.core.array cimport (Array, CHANNELS_LAST, CONTIGUOUS, DENSE, blank, new_array, new_like, same_strides, set_layout,
+                                    shape_tuple)
 from kernelgrad.core.dispatch cimport Kernel, get_kernel
 from kernelgrad.core.dtypes cimport (BFLOAT16, CPU, CUDA, DTYPES, FLOAT32, FLOAT64, cuda_backend, default_float, dtype, dtype_of,
                                      itemsize_of)
 from kernelgrad.core.memory cimport new_storage
+from kernelgrad.core.numpy_memory cimport numpy_view
 
 import numpy as np
 

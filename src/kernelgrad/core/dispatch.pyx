@@ -7,8 +7,9 @@ cimport cython
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport strcmp
 
-from kernelgrad.core.array cimport Array, numpy_view, shape_tuple
+from kernelgrad.core.array cimport Array, shape_tuple
 from kernelgrad.core.dtypes cimport CPU, CUDA, DTYPES, cuda_backend, dtype, dtype_of, itemsize_of
+from kernelgrad.core.numpy_memory cimport numpy_view
 
 import importlib
 import os

@@ -1,0 +1,3 @@
+from kernelgrad.core.array cimport Array
+
+cdef object numpy_view(Array x)
