@@ -191,3 +191,20 @@ def test_read_only_memory_is_refused_not_written(tmp_path):
         with pytest.raises(RuntimeError, match=f"{optimizer.__name__}: a parameter .* read-only"):
             optimizer([parameter], lr=0.1).step()
     assert mapped.sum().item() == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int64", "int32", "int8", "uint8", "bool"])
+def test_large_blocks_are_filled_and_copied_whole(dtype):
+    n, dtype = 300_001, getattr(kg, dtype)
+    value = 2**60 + 1 if dtype is kg.int64 else dtype is kg.bool or 3
+    x = kg.zeros(n, dtype=dtype)
+    assert not x.any()
+    x.fill_(value)
+    assert x.tolist() == [value] * n
+    x[::2] = 0
+    y = x.clone()
+    assert y.data_ptr() != x.data_ptr()
+    assert y.tolist() == [0 if i % 2 == 0 else value for i in range(n)]
+    assert not y.zero_().any()
+    assert x.reshape(-1)[1::2].zero_().numel() == n // 2
+    assert not x.any()

@@ -70,6 +70,8 @@ static void blocks8(const float *src, int64_t sn, float *dst, int64_t dm, int64_
         if (!p->tiles) {                                                                                     \
             if (sn == 1 && dn == 1)                                                                          \
                 for (int64_t i = 0; i < n; i++) d[i] = s[i];                                                 \
+            else if (sn == -1 && dn == 1)                                                                    \
+                for (int64_t i = 0; i < n; i++) d[i] = s[-i];                                                \
             else if (sn == 0 && dn == 1)                                                                     \
                 for (int64_t i = 0; i < n; i++) d[i] = *s;                                                   \
             else                                                                                             \

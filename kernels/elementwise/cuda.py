@@ -135,6 +135,22 @@ def atan2_backward_y(x, y, grad_out, out, n, step_x, step_y, step_g):
         out[i] = -grad_out[i * step_g] * a / (a * a + b * b)
 
 
+def lerp_forward(x, end, weight, out, n, step_x, step_end, step_weight):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        a, b, c = x[i * step_x], end[i * step_end], weight[i * step_weight]
+        out[i] = a + c * (b - a) if abs(c) < T(0.5) else b - (T(1) - c) * (b - a)
+
+
+def addcmul_forward(x, y, z, out, n, step_x, step_y, step_z, value):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] + T(value) * y[i * step_y] * z[i * step_z]
+
+
+def addcdiv_forward(x, y, z, out, n, step_x, step_y, step_z, value):
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        out[i] = x[i * step_x] + T(value) * (y[i * step_y] / z[i * step_z])
+
+
 def fmod_forward(x, y, out, n, step_x, step_y):
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         out[i] = math.fmod(x[i * step_x], y[i * step_y])

@@ -31,6 +31,11 @@ BINARY = {
     "logical_or_forward": "x != 0 or y != 0",
     "logical_xor_forward": "(x != 0) != (y != 0)",
 }
+TERNARY = {
+    "lerp_forward": "x + z * (y - x) if abs(z) < 0.5 else y - (1 - z) * (y - x)",
+    "addcmul_forward": "x + s * y * z",
+    "addcdiv_forward": "x + s * (y / z)",
+}
 SLOPES = {
     "div_backward_y": "-(g * (x / y)) / y",
     "pow_backward_x": "0.0 if y == 0 else g * y * x ** (y - 1)",
@@ -73,20 +78,22 @@ def where_forward(condition, x, y, out, n, step_c, step_x, step_y, start, stop):
         out[i] = x[i * step_x] if condition[i * step_c] else y[i * step_y]
 
 
-def _make(name, operands, formula):
+def _make(name, operands, formula, scalars=()):
     steps = [f"step_{o}" for o in operands]
     lines = [
-        f"def {name}({', '.join([*operands, 'out', 'n', *steps, 'start', 'stop'])}):",
+        f"def {name}({', '.join([*operands, 'out', 'n', *steps, *scalars, 'start', 'stop'])}):",
         "    for i in range(start, stop):",
     ]
-    lines.append(f"        out[i] = {name}_of({', '.join(f'{o}[i * step_{o}]' for o in operands)})")
-    names = {f"{name}_of": inline_njit(eval(f"lambda {', '.join(operands)}: {formula}", globals()))}
+    lines.append(f"        out[i] = {name}_of({', '.join([*(f'{o}[i * step_{o}]' for o in operands), *scalars])})")
+    names = {f"{name}_of": inline_njit(eval(f"lambda {', '.join([*operands, *scalars])}: {formula}", globals()))}
     exec("\n".join(lines), names)
     return names[name]
 
 
 for _name, _formula in BINARY.items():
     globals()[_name] = _make(_name, "xy", _formula)
+for _name, _formula in TERNARY.items():
+    globals()[_name] = _make(_name, "xyz", _formula, () if _name == "lerp_forward" else ("s",))
 for _name, _formula in SLOPES.items():
     globals()[_name] = _make(_name, "xyg", _formula)
 

@@ -41,6 +41,19 @@ def pow_backward_y(x, y, grad_out, out):
     out[...] = np.where((x == 0) & (y >= 0), 0, grad_out * np.power(x, y) * np.log(x))
 
 
+def lerp_forward(x, end, weight, out):
+    near = np.abs(weight) < 0.5
+    out[...] = np.where(near, x + weight * (end - x), end - (1 - weight) * (end - x))
+
+
+def addcmul_forward(x, y, z, out, value):
+    out[...] = x + value * y * z
+
+
+def addcdiv_forward(x, y, z, out, value):
+    out[...] = x + value * (y / z)
+
+
 def maximum_forward(x, y, out):
     np.maximum(x, y, out=out)
 

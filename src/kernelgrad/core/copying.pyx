@@ -17,7 +17,8 @@ from kernelgrad.core.dispatch import use_backend
 from kernelgrad.core.dtypes import bfloat16, bool_, device_code, float32, int64
 
 cdef enum:
-    FEW = 1024  # elements up to which NumPy, whose setup is shorter, copies
+    FEW = 1024       # elements up to which NumPy, whose setup is shorter, copies
+    SHARED = 1 << 17  # bytes from which the threads share a plain copy or filling
 
 cdef Kernel strided_kernel = get_kernel("copy_strided")
 cdef list cast_kernels = [get_kernel(f"cast_to_{dtype_of(code).name}") for code in range(DTYPES)]
@@ -26,6 +27,13 @@ cdef list cast_kernels = [get_kernel(f"cast_to_{dtype_of(code).name}") for code 
 cdef int strided_copy(Array src, Array dst) except -1:
     """dst[...] = src for equal shapes and dtypes, any strides, memory that does not overlap."""
     return run_copy(strided_kernel, (src, dst), (src.nd, *shape_tuple(src), *src.stride(), *dst.stride()))
+
+
+cdef int filled(Array x, Array value) except -1:
+    """x[...] = value, a single element of x's dtype; any strides."""
+    if x.layout & DENSE:
+        return run_copy(strided_kernel, (value, x), (1, x.size, 0, 1))
+    return run_copy(strided_kernel, (value, x), (x.nd, *shape_tuple(x), *[0] * x.nd, *x.stride()))
 
 
 cdef int cast_copy(Array x, Array out) except -1:
@@ -57,16 +65,28 @@ cdef Array scalar_array(double value, int code, int on):
     return x if on == CPU else to_device(x, on)
 
 
+cdef Array element(value, int code):
+    """A 0-d array on the CPU that holds a number of any kind, exactly where the dtype can."""
+    cdef Array x
+    if code == BFLOAT16:
+        return cast(element(value, FLOAT32), bfloat16)
+    if code == FLOAT32:
+        return scalar_array(value, code, CPU)
+    x = new_array(0, NULL, code, CPU, False)
+    numpy_view(x)[...] = value
+    return x
+
+
 def zeros(shape, dtype=None, device=None, channels_last=False):
     return zero_(empty(shape, dtype, device, channels_last))
 
 
 def zero_(Array x not None):
-    """Fill a dense array with zeros, in place."""
-    if x.on != CPU:
+    """Fill with zeros, in place."""
+    if x.on != CPU or not x.layout & DENSE:
         return fill_(x, 0)
-    if not x.layout & DENSE:
-        numpy_view(x)[...] = 0
+    if x.size * itemsize_of(x.code) > SHARED:
+        filled(x, element(0, x.code))
     elif x.size:
         memset(x.data, 0, x.size * itemsize_of(x.code))
     x.storage.version += 1
@@ -75,22 +95,23 @@ def zero_(Array x not None):
 
 def fill_(Array x not None, value):
     """Fill with one value, in place; no graph."""
+    cdef Array one
     cdef int64_t i
     cdef float f
     if x.storage.read_only:
         raise RuntimeError("fill_: this tensor shares memory with a read-only NumPy array; clone() it first")
     if x.on != CPU:
         copy_into(x, full_on_cpu(x, value))
-        x.storage.version += 1
-        return x
-    if x.code == FLOAT32 and x.layout & DENSE:
+    elif x.code == FLOAT32 and x.layout & DENSE and x.size * 4 <= SHARED:
         f = value
         for i in range(x.size):
             (<float *>x.data)[i] = f
-    elif x.code == BFLOAT16:
-        copy_into(x, cast(full(shape_tuple(x), value, float32), bfloat16))
-    else:
-        numpy_view(x)[...] = value
+    elif x.size:
+        one = element(value, x.code)
+        if x.size > FEW:
+            filled(x, one)
+        else:
+            numpy_view(x)[...] = numpy_view(one)
     x.storage.version += 1
     return x
 
@@ -149,7 +170,10 @@ cdef int copy_into(Array dst, Array src) except -1:
             return 0
         return copy_into(dst, to_device(src, dst.on))
     if plain and dst.on == CPU:
-        memcpy(dst.data, src.data, nbytes)
+        if nbytes > SHARED and dst.storage is not src.storage:
+            run_copy(strided_kernel, (src, dst), (1, dst.size, 1, 1))
+        else:
+            memcpy(dst.data, src.data, nbytes)
     elif plain:
         cuda_backend().within_device(<uintptr_t>dst.data, <uintptr_t>src.data, nbytes)
     elif dst.on == CUDA:

@@ -317,19 +317,93 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     return where(eq(input, float("-inf")), float(limits.min if neginf is None else neginf), out)
 
 
+# ---- Three operands in one pass ----
+
+
+def _alike(*operands):
+    """The operands as arrays of one floating dtype that has kernels, or None."""
+    dtype = core.result_type(*operands)
+    if dtype not in (core.float32, core.float64):
+        return None
+    device = next(x.device for x in operands if isinstance(x, Array))
+    return [_as_array(x, dtype, device) for x in operands]
+
+
+def _reduced(ctx, *gradients):
+    """The gradients wanted, each summed to its operand's shape. `gradients` are functions that make them."""
+    wanted = ctx.needs_input_grad[: len(gradients)]
+    return [
+        core.sum_to_shape(make(), shape) if want else None
+        for make, shape, want in zip(gradients, ctx.shapes, wanted, strict=True)
+    ]
+
+
+class Lerp(Function):
+    """out = x + weight (end - x); slopes 1 - weight, weight and end - x."""
+
+    @staticmethod
+    def forward(ctx, x, end, weight):
+        ctx.save_for_backward(x, end, weight)
+        ctx.shapes = x.shape, end.shape, weight.shape
+        return core.broadcast(core.kernel("lerp_forward"), x, end, weight)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, end, weight = ctx.saved_tensors
+        return tuple(_reduced(ctx, lambda: mul(g, sub(1, weight)), lambda: mul(g, weight), lambda: mul(g, sub(end, x))))
+
+
+class Addcmul(Function):
+    """out = x + value y z."""
+
+    @staticmethod
+    def forward(ctx, x, y, z, value):
+        ctx.save_for_backward(y, z)
+        ctx.shapes, ctx.value = (x.shape, y.shape, z.shape), value
+        return core.broadcast(core.kernel("addcmul_forward"), x, y, z, scalars=(value,))
+
+    @staticmethod
+    def backward(ctx, g):
+        y, z = ctx.saved_tensors
+        return *_reduced(ctx, lambda: g, lambda: mul(mul(g, z), ctx.value), lambda: mul(mul(g, y), ctx.value)), None
+
+
+class Addcdiv(Function):
+    """out = x + value y / z; slopes 1, value / z and -value y / z^2."""
+
+    @staticmethod
+    def forward(ctx, x, y, z, value):
+        ctx.save_for_backward(y, z)
+        ctx.shapes, ctx.value = (x.shape, y.shape, z.shape), value
+        return core.broadcast(core.kernel("addcdiv_forward"), x, y, z, scalars=(value,))
+
+    @staticmethod
+    def backward(ctx, g):
+        y, z = ctx.saved_tensors
+        slope = mul(div(g, z), ctx.value)
+        return *_reduced(ctx, lambda: g, lambda: slope, lambda: mul(slope, div(y, mul(z, -1.0)))), None
+
+
 def lerp(input, end, weight):
-    """``input + weight * (end - input)``."""
-    return add(input, mul(sub(end, input), weight))
+    """``input + weight * (end - input)``, broadcast; with a weight of 1 exactly `end`. `weight` may be a number."""
+    arrays = _alike(input, end, weight)
+    return add(input, mul(sub(end, input), weight)) if arrays is None else Lerp.apply(*arrays)
 
 
 def addcmul(input, tensor1, tensor2, *, value=1):
-    """``input + value * tensor1 * tensor2``."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
+    """``input + value * tensor1 * tensor2``, broadcast."""
+    arrays = _alike(input, tensor1, tensor2)
+    if arrays is None:
+        return add(input, mul(tensor1, tensor2), alpha=value)
+    return Addcmul.apply(*arrays, float(value))
 
 
 def addcdiv(input, tensor1, tensor2, *, value=1):
-    """``input + value * tensor1 / tensor2``."""
-    return add(input, div(tensor1, tensor2), alpha=value)
+    """``input + value * tensor1 / tensor2``, broadcast."""
+    arrays = _alike(input, tensor1, tensor2)
+    if arrays is None:
+        return add(input, div(tensor1, tensor2), alpha=value)
+    return Addcdiv.apply(*arrays, float(value))
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):

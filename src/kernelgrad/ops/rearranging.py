@@ -5,7 +5,7 @@ Reorderings are `index_select` with a computed index, or a `cat` of parts.
 
 import numpy as np
 
-from kernelgrad.core import Array, Function, as_strided, copy_, empty, from_numpy, kernel, zeros
+from kernelgrad.core import Array, Function, as_strided, copy_, empty, empty_like, from_numpy, kernel, move, zeros
 from kernelgrad.core import contiguous as plain_contiguous
 from kernelgrad.core.joining import cat
 from kernelgrad.core.views import contiguous, narrow, normalize_dim, permute, reshape, transpose
@@ -31,6 +31,32 @@ _triangle = kernel("triangle_forward")
 # ---- Reorderings ----
 
 
+class Flip(Function):
+    """A copy in which the elements of some dimensions stand in reversed order, and so does the gradient."""
+
+    @staticmethod
+    def forward(ctx, x, dims):
+        ctx.dims = dims
+        return flipped(x, dims)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        return flipped(grad_out, ctx.dims), None
+
+
+def flipped(x, dims):
+    out = empty_like(x)
+    if x.numel() == 0:
+        return out
+    if x.is_cuda:  # whose copies know no negative strides
+        for d in dims:
+            x = index_select(x, d, move(from_numpy(np.arange(x.shape[d] - 1, -1, -1)), x.device))
+        return copy_(out, x)
+    strides = x.stride()
+    last = sum((x.shape[d] - 1) * strides[d] for d in dims if x.ndim)
+    return copy_(out, as_strided(x, x.shape, [-s if d in dims else s for d, s in enumerate(strides)], last))
+
+
 def flip(input, *along, dims=None):
     """A copy with the order of elements reversed along `dims`, ints or one tuple (views of negative stride do not
     exist, as in PyTorch)."""
@@ -42,11 +68,7 @@ def flip(input, *along, dims=None):
     dims = [normalize_dim(d, input.ndim) for d in dims]
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"flip: dim appears multiple times in the list of dims {dims}")
-    out = input
-    for d in dims:
-        if input.ndim:
-            out = index_select(out, d, from_numpy(np.arange(input.shape[d] - 1, -1, -1)))
-    return out if out is not input else copied(input)
+    return Flip.apply(input, dims)
 
 
 def copied(x):

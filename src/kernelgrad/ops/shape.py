@@ -313,6 +313,17 @@ def tile(input, *dims):
 # ---- Padding ----
 
 
+def frame(out, inside, value):
+    """Fill all of `out` but out[inside], or, where that is quicker, all of it."""
+    if out.numel() < 4096:
+        return fill_(out, value)
+    for d, part in enumerate(inside):
+        for side in (slice(0, part.start), slice(part.stop, out.shape[d])):
+            if side.start < side.stop:
+                fill_(index_basic(out, (*inside[:d], side)), value)
+    return out
+
+
 class ConstantPad(Function):
     """x in the middle (or, for negative widths, a part of x) of a block of one value."""
 
@@ -322,7 +333,7 @@ class ConstantPad(Function):
         ctx.inside = tuple(slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, widths, strict=True))
         ctx.kept = tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))
         ctx.shape, ctx.nhwc = x.shape, x.ndim == 4 and x.is_channels_last() and not x.is_contiguous()
-        out = fill_(empty(shape, x.dtype, x.device, ctx.nhwc), value)
+        out = frame(empty(shape, x.dtype, x.device, ctx.nhwc), ctx.inside, value)
         if x.numel() and out.numel():
             copy_(index_basic(out, ctx.inside), index_basic(x, ctx.kept))
         return out

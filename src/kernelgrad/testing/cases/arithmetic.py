@@ -38,6 +38,11 @@ def _ties(rng, shapes):
     return tuple(np.asarray(rng.integers(-2, 3, s), "float64") for s in shapes)
 
 
+def _three(rng, shapes):
+    x, y = _apart(rng, shapes)
+    return x, rng.standard_normal(shapes[0]), y
+
+
 def _where(rng, shapes):
     x, y = _pair(rng, shapes)
     return np.asarray(rng.random(shapes[0]) < 0.5), x, y
@@ -70,6 +75,18 @@ CASES = [
     _binary("mul"),
     _binary("div", make=_apart, slopes=("div_backward_y",)),
     _binary("pow", make=_positive, slopes=("pow_backward_x", "pow_backward_y"), tolerance=4),
+    OpCase(
+        "pow_number",
+        ops.pow,
+        torch="pow",
+        shapes=[(0,), (1,), (17,), (3, 129), (70, 1000)],
+        make=lambda rng, shape: (abs(rng.standard_normal(shape)) + 0.3,),
+        kwargs=[{"exponent": e} for e in (3, 4, 0.5, -0.5, -1, -2, 2.7)],
+        kernels=("pow_forward", "pow_backward_x"),
+        tolerance=4,
+        bench=[(1024, 1024)],
+        arrays_moved=2,
+    ),
     _binary("maximum", slopes=("maximum_backward_x", "maximum_backward_y")),
     _binary("minimum", slopes=("minimum_backward_x", "minimum_backward_y")),
     _binary("atan2", make=_apart, slopes=("atan2_backward_x", "atan2_backward_y")),
@@ -96,6 +113,33 @@ CASES = [
             )
         ],
     ),
+    OpCase(
+        "lerp",
+        ops.lerp,
+        torch="lerp",
+        shapes=PAIRS,
+        make=_three,
+        grad=(0, 1, 2),
+        kernels=("lerp_forward",),
+        bench=[((256, 1024), (256, 1024)), ((4096, 4096), (4096, 4096))],
+        arrays_moved=4,
+        errors=[(lambda: ops.lerp(kg.ones(3), kg.ones(3), kg.ones(4)), RuntimeError, "do not broadcast")],
+    ),
+    *[
+        OpCase(
+            name,
+            getattr(ops, name),
+            torch=name,
+            shapes=PAIRS,
+            make=_three,
+            grad=(0, 1, 2),
+            kwargs=[{}, {"value": -0.75}],
+            kernels=(f"{name}_forward",),
+            bench=[((256, 1024), (256, 1024)), ((4096, 4096), (4096, 4096))],
+            arrays_moved=4,
+        )
+        for name in ("addcmul", "addcdiv")
+    ],
     OpCase(
         "clamp",
         ops.clamp,
