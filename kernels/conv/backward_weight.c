@@ -55,12 +55,21 @@ static void add_to_bias(const gradient *z, int64_t slice, int64_t group, int64_t
     add_pixels(z->grad_out + p0 * all + group * z->outs, p1 - p0, all, z->outs, sums);
 }
 
+/* Floats from pixel to pixel of a packed panel. */
+static int64_t packed_row(const gradient *z) { return z->outs <= VEC_LANES ? VEC_LANES : PANEL; }
+
 /* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
 static void pack_panels(const gradient *z, int64_t group, int64_t p0, int64_t p1, float *packed) {
+    int64_t row = packed_row(z), all = z->outs * z->groups;
+    if (z->outs <= VEC_LANES) {
+        const float *from = z->grad_out + p0 * all + group * z->outs;
+        KG_NAME(conv_copy_pixels)(packed, row, from, all, p1 - p0, z->outs);
+        return;
+    }
     for (int64_t p = p0; p < p1; p++) {
         const float *from = z->grad_out + (p * z->groups + group) * z->outs;
         for (int64_t j = 0; j < z->outs; j += VEC_LANES)
-            vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * PANEL + j % PANEL, vec_load(from + j, z->outs - j));
+            vec_storeu(packed + (j / PANEL * (p1 - p0) + p - p0) * row + j % PANEL, vec_load(from + j, z->outs - j));
     }
 }
 
@@ -78,7 +87,7 @@ static void slice_gradient(void *context, int64_t chunk) {
         KG_NAME(conv_gather)(z->axes, z->x + group * z->in, z->groups * z->in, z->in, p0, p1, k0, k1, rows, row);
         pack_panels(z, group, p0, p1, packed);
         conv_operand a = {.at = rows, .row = 1, .col = row};
-        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, PANEL, (p1 - p0) * PANEL, to, z->ldc, &e);
+        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, packed_row(z), (p1 - p0) * PANEL, to, z->ldc, &e);
     }
 }
 
@@ -131,41 +140,61 @@ static void fetch_rows(const gradient *z, int64_t row0, int64_t row1, int64_t se
 }
 
 /* Few channels, without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, and
- * a group. A band of padded rows is the left operand as it stands, one product for each row of taps. */
+ * a group. Bands of padded rows, of one image or of several, are the left operand as they stand: its rows, (tap, c),
+ * are listed by where they start. */
 static void slice_gradient_band(void *context, int64_t chunk) {
     const gradient *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups, k = h->taps * z->in;
+    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups;
     int64_t row = cut(v->outputs * z->images, z->slices, slice),
             end = cut(v->outputs * z->images, z->slices, slice + 1);
-    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, z->block), panels = ceil_div(z->outs, PANEL);
-    const int in_place = z->outs % VEC_LANES == 0;
-    float *band_room = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (room + z->block * h->outputs * panels * PANEL));
-    float *packed = band_room + room;
+    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, least(z->block, v->outputs));
+    int64_t bands = ceil_div(z->block - 1, v->outputs) + 1, panels = ceil_div(z->outs, PANEL);
+    const int in_place = z->groups == 1 && z->outs % VEC_LANES == 0;
+    int64_t g_row = in_place ? z->outs : packed_row(z);
+    int64_t *from =
+        kg_scratch(KG_SCRATCH_CONV,
+                   sizeof *from * 2 * z->k + sizeof(float) * (bands * room + z->block * h->outputs * panels * PANEL));
+    int64_t *into = from + z->k;
+    float *band_room = (float *)(into + z->k), *packed = band_room + bands * room;
     conv_epilogue e = {0};
+    conv_segment list[MAX_ROWS];
     for (int64_t rows; row < end; row += rows, e.add = 1) {
         conv_ahead ahead[2] = {{0}};
-        int64_t n = row / v->outputs, y = row % v->outputs;
-        rows = least(least(z->block, end - row), v->outputs - y);
+        conv_band band = {0};
+        rows = least(z->block, end - row);
+        if (z->groups == 1) rows = least(rows, v->outputs - row % v->outputs);
         if (z->groups == 1 && row + rows < end)
-            fetch_rows(z, row + rows, least(row + rows + z->block, end),
-                       v->taps * panels * ceil_div(k, TILE_ROWS) * rows, ahead);
+            fetch_rows(z, row + rows, least(row + rows + z->block, end), panels * ceil_div(z->k, TILE_ROWS) * rows,
+                       ahead);
         add_to_bias(z, slice, group, 0, row * h->outputs, (row + rows) * h->outputs, !e.add);
-        const float *image = z->x + n * v->source * h->source * stride + group * z->in;
-        conv_band band = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + rows, band_room);
-        const float *b = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
-        int64_t pixels = rows * h->outputs;
-        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), b = packed;
-        conv_segment list[MAX_ROWS];
-        for (int64_t i = 0; i < rows; i++)
-            list[i] = (conv_segment){i * v->step * band.row, i * h->outputs * (in_place ? z->outs * z->groups : PANEL),
-                                     h->outputs};
-        for (int64_t tap = 0; tap < v->taps; tap++) {
-            conv_operand a = {band.at + tap * v->gap * band.row, 1, h->step * z->in, rows, list, ahead};
-            KG_NAME(conv_gemm)(k, z->outs, h->outputs, &a, b, in_place ? z->outs * z->groups : PANEL,
-                               in_place ? PANEL : pixels * PANEL,
-                               z->partial + ((slice * z->groups + group) * z->k + tap * k) * z->ldc, z->ldc, &e);
+        for (int64_t i = 0, count, at = 0; i < rows; i += count, at += room) {
+            int64_t n = (row + i) / v->outputs, y = (row + i) % v->outputs;
+            count = least(rows - i, v->outputs - y);
+            const float *image = z->x + n * v->source * h->source * stride + group * z->in;
+            conv_band next = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + count, band_room + at);
+            if (i == 0) band = next;
+            for (int64_t j = 0; j < count; j++)
+                list[i + j] = (conv_segment){at + j * v->step * band.row, (i + j) * h->outputs * g_row, h->outputs};
         }
+        const float *g = z->grad_out + row * h->outputs * z->outs;
+        int64_t pixels = rows * h->outputs;
+        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), g = packed;
+        conv_operand a = {.at = band.at, .col = h->step * z->in, .segments = rows, .list = list, .ahead = ahead};
+        float *to = z->partial + (slice * z->groups + group) * z->k * z->ldc;
+        int64_t panel = in_place ? PANEL : pixels * PANEL, line = h->taps * z->in;
+        if (z->outs <= EVENLY && h->gap == 1) {
+            a.row = 1;
+            for (int64_t tap = 0; tap < v->taps; tap++, to += line * z->ldc, a.at += v->gap * band.row)
+                KG_NAME(conv_gemm)(line, z->outs, 0, &a, g, g_row, panel, to, z->ldc, &e);
+            continue;
+        }
+        for (int64_t i = 0; !e.add && i < z->k; i++) {
+            from[i] = i / line * v->gap * band.row + i % line / z->in * h->gap * z->in + i % z->in;
+            into[i] = i * z->ldc;
+        }
+        a.rows = from, e.rows = into;
+        KG_NAME(conv_gemm)(z->k, z->outs, 0, &a, g, g_row, panel, to, 0, &e);
     }
 }
 
@@ -176,7 +205,8 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
     int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, slice = chunk / z->ranges / z->groups;
     int64_t rows = v->outputs * z->images, end = cut(rows, z->slices, slice + 1), stride = z->outs * z->groups;
     const int in_place = z->turned || z->outs % VEC_LANES == 0;
-    int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups, g_row = in_place ? stride : PANEL;
+    int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
+    int64_t g_row = in_place ? stride : packed_row(z);
     float *packed =
         in_place ? NULL : kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->block * h->outputs * panels * PANEL);
     float *partial = z->partial + (slice * z->groups + group) * z->taps * (z->turned ? z->outs : z->in) * z->ldc;
@@ -204,11 +234,11 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
                 for (int64_t i = 0; z->turned && i < count; i++) now[i] = (conv_segment){now[i].b, now[i].a, now[i].k};
             }
             if (z->turned) {
-                conv_operand a = {g, 1, g_row, count, now, ahead};
+                conv_operand a = {.at = g, .row = 1, .col = g_row, .segments = count, .list = now, .ahead = ahead};
                 KG_NAME(conv_gemm)(z->outs, z->in, 0, &a, x, x_row, PANEL, partial + tap * z->outs * z->ldc, z->ldc,
                                    &e);
             } else {
-                conv_operand a = {x + c, 1, x_row, count, now, ahead};
+                conv_operand a = {.at = x + c, .row = 1, .col = x_row, .segments = count, .list = now, .ahead = ahead};
                 KG_NAME(conv_gemm)(channels, z->outs, 0, &a, g, g_row, in_place ? PANEL : pixels * PANEL,
                                    partial + (tap * z->in + c) * z->ldc, z->ldc, &e);
             }
@@ -298,7 +328,7 @@ static void sum_bias(const gradient *z, float *grad_bias) {
 
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
                                    float *grad_bias) {
-    int64_t merge = merged_groups(s), groups = s->groups / merge;
+    int64_t merge = s->kh * s->kw == 1 ? merged_groups(s) : 1, groups = s->groups / merge;
     gradient z = {.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                   .x = x,
                   .grad_out = grad_out,
@@ -318,7 +348,7 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         return;
     }
     double us = 2.0 * z.pixels * z.k * z.outs * z.groups / CONV_GFLOPS_US;
-    const int wide = z.in >= 12 || (z.in >= 8 && s->dilation[1] > 1);
+    const int wide = z.in > 32 || (groups == 1 && (z.in >= 12 || (z.in >= 8 && s->dilation[1] > 1)));
     if (wide) {
         z.turned = merge == 1 && z.outs < 16 && z.in % 16 == 0;
         if (z.turned) z.ldc = odd_lines(z.in), bytes = z.groups * z.taps * z.outs * z.ldc * 4;
@@ -336,9 +366,10 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         return;
     }
     z.slices = most(1, least(SLICES, least(PARTIAL_BYTES / bytes, z.pixels / 128)));
-    const int band = s->dilation[1] == 1 && s->OW >= 8 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices;
+    const int band =
+        groups > 1 || (s->dilation[1] == 1 && s->OW >= 8 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices);
     if (band) {
-        z.block = least(s->OH, least(MAX_ROWS, ceil_div(256, s->OW)));
+        z.block = least(groups == 1 ? s->OH : s->N * s->OH, least(MAX_ROWS, ceil_div(256, s->OW)));
         make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
         sum_bias(&z, grad_bias);

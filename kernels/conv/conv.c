@@ -64,25 +64,27 @@ static int pixels_pay(const conv_shape *s) {
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }
 
-/* Narrow groups leave lanes of a product idle, also where several are merged. With lanes of several groups none is, but
- * each input is brought to its lanes first, the dearer the farther apart the lanes' inputs lie. Estimated in vectors of
- * 16 multiply-adds per output pixel, of `in` channels of a group to `outs`; fitted to measurements. One tap alone would
- * not repay it. */
+/* Products of narrow groups leave lanes idle. With lanes of several groups none is, but each input is brought to its
+ * lanes first, the dearer the farther apart the lanes' inputs lie. Estimated in vectors of 16 multiply-adds per output
+ * pixel, of `in` channels of a group to `outs`; fitted to measurements. One tap alone would not repay it. */
 static int grouped_pays(const conv_shape *s, int64_t in, int64_t outs, int data) {
     if (s->groups == 1 || s->kh * s->kw < 4) return 0;
     const double stride = (double)(s->stride[0] * s->stride[1]), step = data ? 1 : stride; /* source pixels an output */
-    const double taps = s->kh * s->kw / (data ? stride : 1), merge = (double)merged_groups(s);
+    const double taps = s->kh * s->kw / (data ? stride : 1);
     const int64_t own = 16 % outs ? 14 / outs + 2 : 16 / outs; /* groups that a vector may be of */
     const double pairs = (double)(least(own - 1, s->groups - 1) * in / 32 + 1);
     const double by_lanes = ceil_div(s->groups * outs, 16) * in * (1.05 * taps + pairs * (7 * step - 1.5));
-    const double products = ceil_div(merged_groups(s) * outs, 16) * merge * in * taps;
-    return by_lanes < s->groups / merge * (1.02 * products + 7 + 9 * step);
+    const double halves = ceil_div(outs, 8); /* of vectors that hold a group's outputs */
+    return by_lanes < s->groups * (halves / 2 * 1.06 * in * taps + 8 + 7 * step);
 }
 
 /* Of the gradient of the weight, likewise. */
 static int grouped_weight_pays(const conv_shape *s) {
-    return s->groups > 1 && s->kh * s->kw >= 4 && s->K <= 10 * s->groups && s->C + s->K < 20 * s->groups &&
-           s->C <= 16 * s->K;
+    if (s->groups == 1 || s->kh * s->kw < 4) return 0;
+    const double in = (double)(s->C / s->groups), taps = s->kh * s->kw, step = (double)(s->stride[0] * s->stride[1]);
+    const double by_lanes = 1.4 * ceil_div(s->K, 16) * in * (taps + 7 * step - 1.5);
+    const double halves = ceil_div(s->K / s->groups, 8);
+    return by_lanes < s->groups * (halves / 2 * 1.05 * in * taps + 15 + 7 * step);
 }
 
 typedef enum { DEPTHWISE, GROUPED, WINOGRAD, POINTWISE, PIXELS, IMPLICIT } method;

@@ -21,6 +21,11 @@
 #define TILE_ROWS 4
 #define SINGLE_ROWS 8
 #endif
+#if VEC_LANES == 16
+#define EVENLY 8 /* tiles of so few columns do two multiply-adds at a time: lists of their rows would hold them up */
+#else
+#define EVENLY 0
+#endif
 #define PANEL (2 * VEC_LANES) /* columns of the register tile; packed weights come in panels this wide */
 
 #define CONV_GFLOPS_US 110e3 /* what a core does in a microsecond, for the pool's estimates */
@@ -58,10 +63,11 @@ static inline int64_t merged_groups(const conv_shape *s) {
 
 /* What becomes of a finished tile: C = activation(acc + C + bias). */
 typedef struct {
-    const float *bias; /* per column, or NULL */
-    int add, relu;     /* add: C counts */
-    int far;           /* C was not touched lately: fetch it while the tile is computed */
-    int resume;        /* C is where the accumulators start: the chain of an earlier product goes on */
+    const float *bias;   /* per column, or NULL */
+    int add, relu;       /* add: C counts */
+    int far;             /* C was not touched lately: fetch it while the tile is computed */
+    int resume;          /* C is where the accumulators start: the chain of an earlier product goes on */
+    const int64_t *rows; /* where the rows of C lie, in floats from its start, if those of A are listed */
 } conv_epilogue;
 
 /* A run of k in the reduction: where it starts, in floats from `at` of A and from the start of a panel of B. */
@@ -82,7 +88,8 @@ typedef struct {
     const float *at;
     int64_t row, col, segments;
     const conv_segment *list;
-    conv_ahead *ahead; /* two, or NULL */
+    conv_ahead *ahead;   /* two, or NULL */
+    const int64_t *rows; /* where its rows start, instead of at multiples of `row`, or NULL */
 } conv_operand;
 
 /* tile.c: C[m, n] = epilogue(A B), a reduction over k, or over the segments of A. B in panels of PANEL columns, `panel`
@@ -128,6 +135,10 @@ static inline conv_reach reach_of(const conv_axis *a, int64_t i) {
  * group. */
 void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t pixel_stride, int64_t channels,
                           int64_t pixel0, int64_t pixel1, int64_t k0, int64_t k1, float *out, int64_t row);
+/* `channels` of each of so many pixels, `step` floats apart, to others `to_step` apart. Up to a vector more is written.
+ */
+void KG_NAME(conv_copy_pixels)(float *to, int64_t to_step, const float *from, int64_t step, int64_t pixels,
+                               int64_t channels);
 conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis);
 conv_axis KG_NAME(conv_phase_axis)(const conv_shape *s, int axis, int64_t phase); /* of backward data */
 

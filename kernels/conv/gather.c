@@ -1,5 +1,6 @@
 /* From an image to the rows of a matrix: the source pixels under the taps of each output pixel. */
 #include "conv/conv.h"
+#include "conv/half.h"
 
 conv_axis KG_NAME(conv_forward_axis)(const conv_shape *s, int axis) {
     return (conv_axis){.outputs = axis ? s->OW : s->OH,
@@ -39,6 +40,21 @@ static inline void copy_run(float *to, const float *from, int64_t n) {
 }
 static inline void clear_run(float *to, int64_t n) {
     for (; n > 0; n -= VEC_LANES, to += VEC_LANES) vec_storeu(to, vec_set(0));
+}
+
+/* Whole vectors are written: the next pixel, or the row's padding, comes after. */
+void KG_NAME(conv_copy_pixels)(float *to, int64_t to_step, const float *from, int64_t step, int64_t pixels,
+                               int64_t channels) {
+#ifdef HALF_LANES
+    if (channels <= HALF_LANES) {
+        for (; pixels > 0; pixels--, to += to_step, from += step) half_storeu(to, half_load_tail(from, channels));
+        return;
+    }
+#endif
+    if (channels <= VEC_LANES)
+        for (; pixels > 0; pixels--, to += to_step, from += step) vec_storeu(to, vec_load_tail(from, channels));
+    else
+        for (; pixels > 0; pixels--, to += to_step, from += step) copy_run(to, from, channels);
 }
 
 /* out[.][0 .. width-1], width = k1 - k0, in rows of `row` >= width + VEC_LANES - 1 floats. Runs are taken in ascending
@@ -112,7 +128,7 @@ conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image
         if (pixel_stride == pixel)
             copy_run(to + low * pixel, from, (high - low) * pixel);
         else
-            for (int64_t x = low; x < high; x++, from += pixel_stride) copy_run(to + x * pixel, from, channels);
+            KG_NAME(conv_copy_pixels)(to + low * pixel, pixel, from, pixel_stride, high - low, channels);
         clear_run(to + high * pixel, (width - high) * pixel);
     }
     return (conv_band){room, width * pixel, pixel};

@@ -6,173 +6,21 @@
  *   gather  What is left: the pixels under the taps are copied into rows. Also 1x1, in place where that can be.
  * Backward data of stride s is s*s dense products, one per phase of the grad_x pixels: each uses the taps that reach
  * it. */
-#include "conv/conv.h"
-#include "matmul/transpose.h"
+#include "conv/implicit.h"
 
 #define BLOCK 49152      /* floats of gathered rows: a fifth of L2 */
 #define BAND 24576       /* floats of a band of rows */
 #define MOST_BAND 131072 /* half of L2 */
-#define MOST_TAPS 64     /* of kernels whose weights are packed by transposing */
 #define PHASES 16        /* of backward data that are packed together */
-#define FEW_CHUNKS 16    /* split small problems at least this far, for the threads to share */
 
-typedef struct {
-    conv_axis axes[2];
-    const float *source, *weight, *bias;
-    float *packed, *out;
-    int64_t groups, images, in, outs, out_h, out_w; /* in, outs: channels of one group, or of several that are merged */
-    int64_t merge, own_in, own_outs;                /* how many; channels of one group */
-    int64_t weight_out, weight_in, weight_group, kernel_w,
-        kernel_taps; /* strides in the weight, of an output and an input channel */
-    int64_t k, row, pixels, block, blocks, panels, ranges, relu;
-    int64_t row_parts, pixel; /* floats of a band's pixel */
-    conv_parts parts;
-    int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
-} product;
-
-#define LANES TRANSPOSE_BLOCK
-
-/* Floats of a packed row of a panel: a last one of few columns is one vector wide. */
-static int64_t row_of(const product *z, int64_t panel) { return z->outs - panel * PANEL <= LANES ? LANES : PANEL; }
-
-/* Weights are packed for several products at a time: those of all phases of backward data, each of which uses some of
- * the taps. */
-typedef struct {
-    const product *of;
-    int64_t count;
-} packing;
-
-/* places[tap] = where the first input's weights of a tap go, for a panel of a group. Not those of taps without use. */
-static void find_places(const packing *p, int64_t group, int64_t panel, int64_t row, float **places) {
-    for (const product *z = p->of; z < p->of + p->count; z++) {
-        const conv_axis *v = z->axes, *h = z->axes + 1;
-        float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
-        for (int64_t ty = 0; ty < v->taps; ty++)
-            for (int64_t tx = 0; tx < h->taps; tx++, to += z->in * row)
-                places[(v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap] =
-                    to;
-    }
-}
-
-/* The weights of one input, LANES outputs, to packed rows: t[tap][LANES] holds all taps of the kernel. */
-static void place_taps(const float *t, int64_t taps, int64_t at, float *const *places) {
-    for (int64_t tap = 0; tap < taps; tap++)
-        if (places[tap]) memcpy(places[tap] + at, t + tap * LANES, sizeof(float) * LANES);
-}
-
-/* Of inputs first .. end-1 and LANES outputs, of which some may not be there, by blocks transposed in registers. */
-static void pack_lanes(const product *z, const float *w, int64_t lanes, int64_t first, int64_t end, int64_t row,
-                       int64_t half, float *const *places) {
-    float t[MOST_TAPS + 2 * LANES][LANES];
-    int64_t taps = z->kernel_taps, at = first * row + half;
-    w += first * z->weight_in;
-    if (z->weight_in == taps) {                                  /* the taps of all inputs are a run for each output */
-        int64_t ready = 0, done = 0, all = (end - first) * taps; /* of the run: transposed to t, taken from t */
-        for (int64_t i = first; i < end; i++, at += row) {
-            while (ready - done < taps && ready < all) {
-                transpose_part(w + ready, z->weight_out, lanes, all - ready, t[ready - done], LANES);
-                ready = least(ready + LANES, all);
-            }
-            place_taps(t[0], taps, at, places);
-            done += taps;
-            memmove(t[0], t[taps], sizeof(float) * LANES * (ready - done));
-        }
-        return;
-    }
-    for (int64_t i = first; i < end; i++, w += z->weight_in, at += row) { /* outputs lie side by side */
-        if (taps == 1) {
-            for (int64_t lane = 0; lane < LANES; lane += VEC_LANES)
-                vec_storeu(places[0] + at + lane, vec_load(w + lane, lanes - lane));
-            continue;
-        }
-        /* whole blocks read into what lies behind the taps: not at the end of the weights */
-        const int more = i + 1 < z->in && z->weight_in >= LANES;
-        for (int64_t tap = 0; tap < taps; tap += LANES)
-            transpose_part(w + tap, taps, lanes, more ? LANES : taps - tap, t[tap], LANES);
-        place_taps(t[0], taps, at, places);
-    }
-}
-
-/* Of inputs first .. end-1 one by one, from `row` outputs on, which may be of several groups. */
-static void pack_each(const product *z, int64_t group, int64_t panel, int64_t first, int64_t end, int64_t wide) {
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    float *to = z->packed + (group * z->panels + panel) * z->k * PANEL;
-    for (int64_t i = first; i < end; i++) {
-        /* the group that input i is of, and the lanes that are outputs of the same */
-        int64_t own = i / z->own_in, lane0 = own * z->own_outs - panel * PANEL;
-        int64_t low = least(most(lane0, 0), wide), high = most(least(lane0 + z->own_outs, wide), low);
-        const float *w = z->weight + (group * z->merge + own) * z->weight_group - lane0 * z->weight_out +
-                         (i - own * z->own_in) * z->weight_in;
-        for (int64_t ty = 0; ty < v->taps; ty++)
-            for (int64_t tx = 0; tx < h->taps; tx++) {
-                int64_t tap =
-                    (v->kernel_first + ty * v->kernel_gap) * z->kernel_w + h->kernel_first + tx * h->kernel_gap;
-                const float *from = w + tap;
-                float *row = to + ((ty * h->taps + tx) * z->in + i) * wide;
-                for (int64_t lane = low; lane < high; lane++) row[lane] = from[lane * z->weight_out];
-                for (int64_t lane = 0; lane < low; lane++) row[lane] = 0;
-                for (int64_t lane = high; lane < wide; lane++) row[lane] = 0;
-            }
-    }
-}
-
-/* packed[group][panel][k][row_of panel], k = (tap_y, tap_x, in), zeros beyond outs. Chunk: one panel and 16 input
- * channels. */
-static void pack_weights(void *context, int64_t chunk) {
-    const packing *p = context;
-    const product *z = p->of;
-    int64_t parts = ceil_div(z->in, 16), first = chunk % parts * 16, end = least(first + 16, z->in);
-    int64_t panel = chunk / parts % z->panels, group = chunk / parts / z->panels, wide = row_of(z, panel);
-    if (z->merge > 1 || z->kernel_taps > MOST_TAPS) {
-        for (; z < p->of + p->count; z++) pack_each(z, group, panel, first, end, wide);
-        return;
-    }
-    float *places[MOST_TAPS] = {NULL};
-    find_places(p, group, panel, wide, places);
-    for (int64_t half = 0; half < wide; half += LANES) {
-        int64_t o = panel * PANEL + half, lanes = most(least(LANES, z->outs - o), 0);
-        const float *w = z->weight + group * z->weight_group + least(o, z->outs - 1) * z->weight_out;
-        pack_lanes(z, w, lanes, first, end, wide, half, places);
-    }
-}
-
-/* Where output pixel `pixel` of this product lies in `out`. */
-static float *output_pixel(const product *z, int64_t pixel) {
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t x = h->out_first + pixel % h->outputs * h->out_step, row = pixel / h->outputs;
-    int64_t y = v->out_first + row % v->outputs * v->out_step, n = row / v->outputs;
-    return z->out + ((n * z->out_h + y) * z->out_w + x) * z->outs * z->groups;
-}
-
-static conv_epilogue epilogue_of(const product *z, int64_t part, int64_t channel) {
-    const int last = part == z->parts.count - 1;
-    return (conv_epilogue){
-        .bias = last && z->bias ? z->bias + channel : NULL, .add = part > 0, .relu = last && z->relu, .far = part == 0};
-}
-
+typedef conv_product product;
 typedef conv_reach reach;
+
 /* The outputs low .. high-1 that all taps reach on the source. */
 static reach whole_of(const conv_axis *a) {
     int64_t low = a->first < 0 ? least(ceil_div(-a->first, a->step), a->outputs) : 0;
     int64_t last = a->source - 1 - (a->taps - 1) * a->gap - a->first;
     return (reach){low, last < 0 ? low : most(low, least(last / a->step + 1, a->outputs))};
-}
-
-/* The runs of a part that are left of taps v x h; `row`, `pixel`: floats from tap to tap of A. */
-static int64_t segments_of(const product *z, int64_t part, reach v, reach h, int64_t row, int64_t pixel, int64_t b_row,
-                           conv_segment *list) {
-    int64_t k0 = part_start(&z->parts, part), k1 = part_start(&z->parts, part + 1), across = z->axes[1].taps, count = 0;
-    for (int64_t tap = k0 / z->in; tap * z->in < k1; tap++) {
-        int64_t ty = tap / across, tx = tap % across;
-        if (ty < v.low || ty >= v.high || tx < h.low || tx >= h.high) continue;
-        int64_t c0 = most(k0 - tap * z->in, 0), c1 = least(k1 - tap * z->in, z->in);
-        conv_segment s = {ty * row + tx * pixel + c0, (tap * z->in + c0) * b_row, c1 - c0}, *last = list + count - 1;
-        if (count > 0 && last->a + last->k == s.a && last->b + last->k * b_row == s.b)
-            last->k += s.k;
-        else
-            list[count++] = s;
-    }
-    return count;
 }
 
 /* Chunk: a block of pixels, a range of panels, a group. */
@@ -195,7 +43,7 @@ static void multiply(void *context, int64_t chunk) {
         }
         conv_epilogue e = epilogue_of(z, part, channel);
         for (int64_t panel = panel0; panel < panel1; panel++) {
-            int64_t b_row = row_of(z, panel), at = (panel - panel0) * PANEL;
+            int64_t b_row = packed_row(z, panel), at = (panel - panel0) * PANEL;
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL + k0 * b_row;
             KG_NAME(conv_gemm)(pixel1 - pixel0, least(n - at, PANEL), k1 - k0, &a, b, b_row, 0, c + at, c_row, &e);
             if (e.bias) e.bias += PANEL;
@@ -248,7 +96,7 @@ static void multiply_band(void *context, int64_t chunk) {
         z, place, (y1 - y0) * ceil_div(h->outputs, TILE_ROWS) * z->parts.count * most(1, z->panels / z->ranges), ahead);
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
         for (int64_t part = 0; part < z->parts.count; part++) {
-            int64_t b_row = row_of(z, panel), channel = group * z->outs + panel * PANEL,
+            int64_t b_row = packed_row(z, panel), channel = group * z->outs + panel * PANEL,
                     width = least(PANEL, z->outs - panel * PANEL);
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
@@ -258,7 +106,7 @@ static void multiply_band(void *context, int64_t chunk) {
             for (int64_t y = y0; y < y1; y++) {
                 reach r = reach_of(v, y);
                 if (r.low != last.low || r.high != last.high)
-                    a.segments = segments_of(z, part, r, all_h, tap_row, tap_pixel, b_row, list), last = r;
+                    a.segments = product_segments(z, part, r, all_h, tap_row, tap_pixel, b_row, list), last = r;
                 const int inner = y >= rows.low && y < rows.high;
                 int64_t x0 = inner ? columns.low : 0, x1 = inner ? columns.high : h->outputs;
                 a.at = band.at + (y - y0) * v->step * band.row + x0 * next_pixel;
@@ -270,7 +118,7 @@ static void multiply_band(void *context, int64_t chunk) {
             for (int64_t x = 0; x < h->outputs; x++) {
                 if (x == columns.low) x = columns.high;
                 if (x == h->outputs) break;
-                a.segments = segments_of(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, b_row, list);
+                a.segments = product_segments(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, b_row, list);
                 a.at = band.at + (rows.low - y0) * v->step * band.row + x * next_pixel;
                 KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, b_row, 0,
                                    out + rows.low * out_row + x * out_pixel, out_row, &e);
@@ -298,15 +146,15 @@ static void multiply_images(void *context, int64_t chunk) {
     conv_segment list[KC];
     for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
         for (int64_t part = 0; part < z->parts.count; part++) {
-            int64_t b_row = row_of(z, panel), channel = group * z->outs + panel * PANEL;
+            int64_t b_row = packed_row(z, panel), channel = group * z->outs + panel * PANEL;
             const conv_epilogue e = epilogue_of(z, part, channel);
             const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
             for (int64_t y = cut(v->outputs, z->row_parts, part_y); y < cut(v->outputs, z->row_parts, part_y + 1); y++)
                 for (int64_t x = 0; x < h->outputs; x++) {
                     conv_operand a = {.row = ld, .col = 1, .list = list};
                     a.at = source + ((y * v->step + v->first) * h->source + x * h->step + h->first) * pixel;
-                    a.segments = segments_of(z, part, reach_of(v, y), reach_of(h, x), v->gap * h->source * pixel,
-                                             h->gap * pixel, b_row, list);
+                    a.segments = product_segments(z, part, reach_of(v, y), reach_of(h, x), v->gap * h->source * pixel,
+                                                  h->gap * pixel, b_row, list);
                     KG_NAME(conv_gemm)(count, least(PANEL, z->outs - panel * PANEL), 0, &a, b, b_row, 0,
                                        output_pixel(z, (n0 * v->outputs + y) * h->outputs + x) + channel, out_image,
                                        &e);
@@ -334,20 +182,6 @@ static double missed(const conv_axis *a) {
     return 1 - (double)hits / (a->outputs * a->taps);
 }
 
-static int64_t packed_floats(product *z) {
-    z->panels = ceil_div(z->outs, PANEL), z->k = z->axes[0].taps * z->axes[1].taps * z->in;
-    return z->groups * z->panels * z->k * PANEL;
-}
-/* The weights of `count` products to `to`, or to the memory that all of this file share. */
-static void pack(product *of, int64_t count, float *to) {
-    packing p = {of, count};
-    int64_t floats = 0;
-    for (product *z = of; z < of + count; z++) floats += packed_floats(z);
-    if (to == NULL) to = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * floats);
-    for (product *z = of; z < of + count; z++) z->packed = to, to += packed_floats(z);
-    if (floats > 0) kg_parallel(pack_weights, &p, of->groups * of->panels * ceil_div(of->in, 16), 1e-3 * floats);
-}
-
 /* With weights that are packed already. */
 static void run(product *z) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
@@ -360,6 +194,10 @@ static void run(product *z) {
     }
     int64_t taps = v->taps * h->taps;
     z->parts = reduction_of(z->in, taps);
+    if (KG_NAME(conv_listed_fits)(z)) {
+        KG_NAME(conv_listed)(z);
+        return;
+    }
     z->row = odd_lines(least(z->in, KC) * ceil_div(taps, z->parts.count) + VEC_LANES - 1);
     z->ranges = 1;
     z->dense = v->out_step == 1 && h->out_step == 1;
@@ -405,7 +243,7 @@ static void run(product *z) {
 
 /* What forward and backward data have alike, of groups with `in` channels read and `outs` written. */
 static product product_of(const conv_shape *s, const float *weight, int64_t in, int64_t outs) {
-    int64_t taps = s->kh * s->kw, merge = merged_groups(s);
+    int64_t taps = s->kh * s->kw, merge = taps == 1 ? merged_groups(s) : 1;
     return (product){.weight = weight,
                      .groups = s->groups / merge,
                      .images = s->N,
@@ -431,7 +269,7 @@ void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const f
                                     const float *bias, float *out) {
     product z = forward_of(s, weight);
     z.source = x, z.packed = (float *)kept, z.bias = bias, z.out = out;
-    if (!kept) pack(&z, 1, NULL);
+    if (!kept) KG_NAME(conv_pack_products)(&z, 1, NULL);
     run(&z);
 }
 
@@ -442,7 +280,7 @@ int64_t KG_NAME(conv_implicit_kept)(const conv_shape *s) {
 
 void KG_NAME(conv_implicit_keep)(const conv_shape *s, const float *weight, float *kept) {
     product z = forward_of(s, weight);
-    pack(&z, 1, kept);
+    KG_NAME(conv_pack_products)(&z, 1, kept);
 }
 
 void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, const float *weight, const float *bias,
@@ -458,7 +296,7 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
             of[i].axes[0] = KG_NAME(conv_phase_axis)(s, 0, (first + i) / s->stride[1]);
             of[i].axes[1] = KG_NAME(conv_phase_axis)(s, 1, (first + i) % s->stride[1]);
         }
-        pack(of, count, NULL);
+        KG_NAME(conv_pack_products)(of, count, NULL);
         for (int64_t i = 0; i < count; i++) run(of + i);
     }
 }

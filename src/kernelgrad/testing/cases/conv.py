@@ -117,6 +117,8 @@ CASES = [
             ((1, 20, 7, 5), (3, 20, 3, 5), True),
             ((2, 16, 18, 33), (1, 16, 5, 5), True),
             ((1, 100, 9, 34), (10, 100, 3, 5), True),
+            ((1, 6, 9, 34), (24, 6, 3, 3), True),
+            ((1, 20, 30, 6), (7, 20, 3, 3), True),
         ],
         kwargs=[
             {"padding": 1},
@@ -185,6 +187,22 @@ CASES = [
             ((1, 240, 3, 8), (60, 12, 2, 3), True),
         ],
         kwargs=[{"padding": 1, "groups": 20}],
+        tolerance=2,
+    ),
+    _case(
+        "conv2d_grouped_products",  # rows and images side by side, sorted by taps; half vectors, panels, parts of sums
+        shapes=[
+            ((7, 40, 5, 6), (100, 10, 3, 3), True),
+            ((1, 32, 12, 31), (32, 8, 3, 3), True),
+            ((5, 48, 4, 15), (56, 12, 5, 3), False),
+            ((6, 124, 3, 4), (36, 31, 5, 3), True),
+            ((2, 36, 40, 37), (52, 9, 2, 2), True),
+        ],
+        kwargs=[
+            {"padding": 1, "groups": 4},
+            {"padding": 3, "stride": 2, "groups": 4},
+            {"padding": (4, 2), "dilation": (2, 1), "groups": 4},
+        ],
         tolerance=2,
     ),
     _case(
