@@ -15,6 +15,8 @@
 #define BLOCK 65536           /* floats of gathered rows: a quarter of L2 */
 #define BLOCK_TAPS 131072     /* floats of x and grad_out: half of L2 */
 #define PARTIAL_TAPS 2097152  /* bytes of all slices together in the first way: more slices, more traffic */
+#define FEW_PIXELS 128        /* multiplied in little more time than it takes to write a large gradient */
+#define CHANNEL_BYTES 655360  /* of the gradient of some channels: 5/8 of L2 */
 #define PARTIAL_BYTES 8388608 /* of all slices together; beyond, ranges take the place of slices */
 
 typedef struct {
@@ -246,21 +248,18 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
     }
 }
 
-/* Chunk: a group, and 16 of its output channels. Per output channel the gradient is a row of (c, tap). */
-static void finish_columns(void *context, int64_t chunk) {
-    const gradient *z = context;
-    int64_t chunks = ceil_div(z->outs, 16), group = chunk / chunks, o = chunk % chunks * 16;
-    int64_t slice = z->groups * z->k * z->ldc, lanes = least(16, z->outs - o), step = TRANSPOSE_BLOCK;
-    const float *partial = z->partial + group * z->k * z->ldc + o;
-    float *to = z->grad_weight + (group * z->outs + o) * z->k;
-    for (int64_t r = 0; r < z->k; r += step) {
+/* to[lane][r] = sum over slices of from[tap of r][input of r][lane], r = (input, tap), for up to 16 lanes. */
+static void turn_columns(const gradient *z, const float *from, int64_t inputs, int64_t slice, int64_t lanes,
+                         float *to) {
+    int64_t rows = inputs * z->taps, step = TRANSPOSE_BLOCK;
+    for (int64_t r = 0; r < rows; r += step) {
         float block[TRANSPOSE_BLOCK * 16], turned[16 * TRANSPOSE_BLOCK];
-        int64_t count = least(step, z->k - r);
+        int64_t count = least(step, rows - r);
         for (int64_t i = 0; i < count; i++) {
-            const float *from = partial + ((r + i) % z->taps * z->in + (r + i) / z->taps) * z->ldc;
+            const float *row = from + ((r + i) % z->taps * inputs + (r + i) / z->taps) * z->ldc;
             for (int64_t lane = 0; lane < 16; lane += VEC_LANES) {
-                vec_f32 sum = vec_loadu(from + lane);
-                for (int64_t p = 1; p < z->slices; p++) sum = vec_add(sum, vec_loadu(from + p * slice + lane));
+                vec_f32 sum = vec_loadu(row + lane);
+                for (int64_t p = 1; p < z->slices; p++) sum = vec_add(sum, vec_loadu(row + p * slice + lane));
                 vec_storeu(block + i * 16 + lane, sum);
             }
         }
@@ -269,6 +268,46 @@ static void finish_columns(void *context, int64_t chunk) {
         for (int64_t lane = 0; lane < lanes; lane++)
             memcpy(to + lane * z->k + r, turned + lane * step, sizeof(float) * count);
     }
+}
+
+/* Chunk: a group, and 16 of its output channels. Per output channel the gradient is a row of (c, tap). */
+static void finish_columns(void *context, int64_t chunk) {
+    const gradient *z = context;
+    int64_t chunks = ceil_div(z->outs, 16), group = chunk / chunks, o = chunk % chunks * 16, all = z->k * z->ldc;
+    turn_columns(z, z->partial + group * all + o, z->in, z->groups * all, least(16, z->outs - o),
+                 z->grad_weight + (group * z->outs + o) * z->k);
+}
+
+/* Large gradients of one slice. Chunk: some input channels of a group; their part of the gradient, of all taps, is
+ * turned while it is in L2. */
+static void channel_gradient(void *context, int64_t chunk) {
+    const gradient *z = context;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    int64_t part = chunk % z->cuts, group = chunk / z->cuts, c0 = cut(z->in, z->cuts, part);
+    int64_t channels = cut(z->in, z->cuts, part + 1) - c0, end = v->outputs * z->images;
+    const int in_place = z->outs % VEC_LANES == 0;
+    int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
+    int64_t g_row = in_place ? z->outs * z->groups : packed_row(z), floats = z->taps * channels * z->ldc;
+    float *partial = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (floats + z->block * h->outputs * panels * PANEL));
+    conv_segment list[MAX_SEGMENTS];
+    conv_epilogue e = {0};
+    for (int64_t row = 0, row1; row < end; row = row1, e.add = 1) {
+        row1 = least(row + z->block, end);
+        const float *g = z->grad_out + (row * h->outputs * z->groups + group) * z->outs;
+        int64_t pixels = (row1 - row) * h->outputs;
+        add_to_bias(z, 0, group, part, row * h->outputs, row * h->outputs + pixels, !e.add);
+        if (!in_place)
+            pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, partial + floats), g = partial + floats;
+        for (int64_t tap = 0; tap < z->taps; tap++) {
+            conv_operand a = {.at = z->x + group * z->in + c0, .row = 1, .col = x_row, .list = list};
+            a.segments = segments_of(z, tap, row, row1, x_row, g_row, list);
+            KG_NAME(conv_gemm)(channels, z->outs, 0, &a, g, g_row, in_place ? PANEL : pixels * PANEL,
+                               partial + tap * channels * z->ldc, z->ldc, &e);
+        }
+    }
+    for (int64_t o = 0; o < z->outs; o += 16)
+        turn_columns(z, partial + o, channels, 0, least(16, z->outs - o),
+                     z->grad_weight + (group * z->outs + o) * z->k + c0 * z->taps);
 }
 
 /* Chunk: one output channel. */
@@ -359,6 +398,17 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         int64_t floats = (s->C * s->stride[0] * s->stride[1] + s->K) * s->OW;
         z.block = least(least(MAX_SEGMENTS, ceil_div(512, s->OW)), most(ceil_div(64, s->OW), BLOCK_TAPS / floats));
         z.fetch = groups == 1 && s->stride[0] == 1 && s->stride[1] == 1;
+        if (z.pixels <= FEW_PIXELS && !z.turned && merge == 1 && bytes > PARTIAL_BYTES / 8) {
+            int64_t tiles = CHANNEL_BYTES / (z.taps * z.ldc * 4 * 14); /* of the input channels of a chunk */
+            z.cuts = ceil_div(z.in, 14 * most(tiles, 1));
+            if (z.cuts * groups < FEW_CHUNKS) z.cuts = ceil_div(z.in, 14), tiles = least(tiles, 1);
+            if (tiles > 0) {
+                make_room(&z, 0, grad_bias != NULL);
+                kg_parallel(channel_gradient, &z, z.groups * z.cuts, us);
+                sum_bias(&z, grad_bias);
+                return;
+            }
+        }
         make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_taps, &z, z.slices * z.groups * z.ranges, us);
         sum_bias(&z, grad_bias);
@@ -384,72 +434,4 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     kg_parallel(slice_gradient, &z, z.slices * z.groups * z.ranges, us);
     sum_bias(&z, grad_bias);
     finish_slices(&z);
-}
-
-/* ---- grad_bias[c] = sum over pixels of g[pixel, c], g = grad_out, or grad_out where a relu's `out` is positive (and
- * then stored): parts by sizes alone, in each runs of 64 pixels by fours, in order ---- */
-
-#define PARTS 16
-
-typedef struct {
-    const float *grad_out, *out; /* out: of the relu, or NULL */
-    float *before, *partial;
-    int64_t pixels, channels, parts;
-} bias_sum;
-
-static inline vec_f32 upstream(const bias_sum *z, int64_t at, int64_t left, int relu) {
-    vec_f32 g = vec_load(z->grad_out + at, left);
-    if (relu) {
-        g = vec_select(vec_le(vec_load(z->out + at, left), vec_zero()), vec_zero(), g);
-        vec_store(z->before + at, g, left);
-    }
-    return g;
-}
-
-static inline void sum_part(const bias_sum *z, int64_t part, int relu) {
-    int64_t first = cut(z->pixels, z->parts, part), end = cut(z->pixels, z->parts, part + 1), channels = z->channels;
-    float *partial = z->partial + part * channels;
-    for (int64_t c = 0; c < channels; c += VEC_LANES) vec_store(partial + c, vec_zero(), channels - c);
-    for (int64_t p0 = first; p0 < end; p0 += 64)
-        for (int64_t c = 0; c < channels; c += VEC_LANES) {
-            vec_f32 sum[4];
-            int64_t p = p0, p1 = least(p0 + 64, end), at = p0 * channels + c, left = channels - c;
-            UNROLL
-            for (int i = 0; i < 4; i++) sum[i] = vec_zero();
-            for (; p + 4 <= p1; p += 4, at += 4 * channels) UNROLL
-            for (int i = 0; i < 4; i++) sum[i] = vec_add(sum[i], upstream(z, at + i * channels, left, relu));
-            for (; p < p1; p++, at += channels) sum[0] = vec_add(sum[0], upstream(z, at, left, relu));
-            vec_f32 run = vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3]));
-            vec_store(partial + c, vec_add(vec_load(partial + c, left), run), left);
-        }
-}
-
-static void bias_part(void *context, int64_t part) {
-    const bias_sum *z = context;
-    if (z->out)
-        sum_part(z, part, 1);
-    else
-        sum_part(z, part, 0);
-}
-
-static void finish_bias(bias_sum *z, float *grad_bias, double ns) {
-    z->parts = most(1, least(PARTS, z->pixels / 128));
-    z->partial = kg_scratch(KG_SCRATCH_CONV_SHARED, sizeof(float) * z->parts * z->channels);
-    kg_parallel(bias_part, z, z->parts, 1e-3 * ns * z->pixels * z->channels);
-    for (int64_t c = 0; c < z->channels; c++) {
-        float sum = z->partial[c];
-        for (int64_t part = 1; part < z->parts; part++) sum += z->partial[part * z->channels + c];
-        grad_bias[c] = sum;
-    }
-}
-
-void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias) {
-    bias_sum z = {.grad_out = grad_out, .pixels = pixels, .channels = channels};
-    finish_bias(&z, grad_bias, 0.1);
-}
-
-void KG_NAME(conv_relu_bias_gradient)(const float *out, const float *grad_out, int64_t pixels, int64_t channels,
-                                      float *before, float *grad_bias) {
-    bias_sum z = {.grad_out = grad_out, .out = out, .before = before, .pixels = pixels, .channels = channels};
-    finish_bias(&z, grad_bias, 0.3);
 }

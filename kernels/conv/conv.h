@@ -164,6 +164,8 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
                                  float *grad_x);
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
                                    float *grad_bias);
+
+/* bias.c */
 void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
 void KG_NAME(conv_relu_bias_gradient)(const float *out, const float *grad_out, int64_t pixels, int64_t channels,
                                       float *before, float *grad_bias);

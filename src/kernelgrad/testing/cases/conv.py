@@ -105,6 +105,12 @@ CASES = [
         tolerance=2,
     ),
     _case(
+        "conv2d_few_pixels",  # the gradient of a large weight, some input channels at a time
+        shapes=[((1, 70, 11, 6), (100, 70, 7, 7), True), ((2, 150, 4, 5), (224, 150, 3, 3), False)],
+        kwargs=[{"stride": 2, "padding": 3}],
+        tolerance=2,
+    ),
+    _case(
         "conv2d_many_phases",  # of backward data, more than are packed together, some without a tap; more than 64 taps
         shapes=[((1, 20, 23, 26), (18, 20, 3, 9), True), ((1, 17, 24, 25), (20, 17, 8, 9), False)],
         kwargs=[{"stride": (4, 5), "padding": (1, 2)}, {"stride": 2, "dilation": (2, 1), "padding": (3, 4)}],
