@@ -11,6 +11,7 @@
 
 #define VEC_LANES 16
 #define VEC_HAS_FMA 1
+#define VEC_HAS_PACK 1
 typedef __m512 vec_f32;
 typedef __m512i vec_i32;
 typedef __m512d vec_f64;
@@ -162,6 +163,14 @@ VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
 /* Lane i is number index[i] of the 16 of a table, by the index's low four bits. */
 VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
     return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
+}
+VEC_INLINE int64_t vec_pack(float *p, vec_f32 v, vec_mask m) { /* by way of a register: to memory it is slow on Zen 4 */
+    _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m, v));
+    return __builtin_popcount(m);
+}
+VEC_INLINE int64_t vec_unpack(const float *p, vec_f32 *v, vec_mask m) {
+    *v = _mm512_mask_expand_ps(*v, m, _mm512_loadu_ps(p));
+    return __builtin_popcount(m);
 }
 /* Lane i is number index[i] of the 32 lanes a, b. */
 VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) { return _mm512_permutex2var_ps(a, index, b); }

@@ -69,8 +69,21 @@ VEC_INLINE vec_f32 vec_normal_tail(vec_f32 u) {
     return VEC_POLY(u, c);
 }
 
+/* Polynomial number k of sixteen, in t - centre[k], k the low bits of `piece`: c[j][k] are its coefficients. */
+#define VEC_POLY_OF_16(t, piece, centre, c)                                \
+    __extension__({                                                        \
+        const vec_i32 k_ = vec_bits(piece);                                \
+        const vec_f32 d_ = vec_sub(t, vec_table16(centre, k_));            \
+        vec_f32 poly_ = vec_table16((c)[sizeof(c) / sizeof *(c) - 1], k_); \
+        UNROLL                                                             \
+        for (int j_ = (int)(sizeof(c) / sizeof *(c)) - 2; j_ >= 0; j_--)   \
+            poly_ = vec_fma(poly_, d_, vec_table16((c)[j_], k_));          \
+        poly_;                                                             \
+    })
+#define VEC_WHOLE vec_set(0x1.8p23f) /* added last, it rounds to a whole number, which the low bits then are */
+
 /* x cdf(x) = -e^(-t^2 / 2) q(1 / (t^2 + c)) for x < -5.35, minimax up to t = 14.6, 2^-27.8; 0 from -16 on. */
-static __attribute__((noinline, cold, unused)) vec_f32 vec_gelu_far(vec_f32 x) {
+VEC_INLINE vec_f32 vec_gelu_far(vec_f32 x) {
     static const float c[] = {0x1.98845p-2f, -0x1.987efep-2f, 0x1.0f56c2p-2f, -0x1.2e19dcp1f, 0x1.c3840ep2f};
     vec_f32 n, t = vec_min(vec_set(16.0f), vec_abs(x));
     vec_f32 w = vec_exp_small_less_one(vec_gauss_rest(t, -0.5f, &n));
@@ -80,9 +93,9 @@ static __attribute__((noinline, cold, unused)) vec_f32 vec_gelu_far(vec_f32 x) {
 
 /* x cdf(x) = max(x, 0) - g(t), g(t) = t cdf(-t), t = |x|, with neither division nor exponential up to 5.36, where g
  * falls below half an ulp of x: sixteen polynomials in t - c, number round(a t^2 + b t), so that on each g falls by
- * about the same factor (minimax, 2^-24.5); at these c the constant terms are nearly floats. Only numbers below -5.36,
- * of which there are seldom any, need more. */
-VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
+ * about the same factor (minimax, 2^-24.5); at these c the constant terms are nearly floats. For x >= VEC_GELU_FAR. */
+#define VEC_GELU_FAR -5.359375f
+VEC_INLINE vec_f32 vec_gelu_near(vec_f32 x) {
     static const float centre[16] = {0.0f,          0x1.2e8ffp-1f, 0x1.1b88eep0f, 0x1.907e94p0f,
                                      0x1.fa6d22p0f, 0x1.2df624p1f, 0x1.5b9488p1f, 0x1.8647aap1f,
                                      0x1.aec80ep1f, 0x1.d553f4p1f, 0x1.fa1f6ap1f, 0x1.0edda8p2f,
@@ -110,30 +123,73 @@ VEC_INLINE vec_f32 vec_gelu(vec_f32 x) {
          -0x1.8e8a46p-10f, -0x1.5b213ep-11f, -0x1.2df198p-14f, 0x1.208cb4p-13f, 0x1.407f36p-13f, 0x1.c1a1e2p-14f,
          0x1.0019f2p-14f, 0x1.005da2p-15f, 0x1.d40ad4p-17f, 0x1.8f1938p-18f},
     };
-    const vec_f32 limit = vec_set(5.359375f), whole = vec_set(0x1.8p23f);
-    vec_f32 t = vec_min(vec_abs(x), limit); /* a nan, too, which takes its way through max below */
-    vec_f32 piece = vec_fma(vec_fma(vec_set(0x1.087fbap-2f), t, vec_set(0x1.81851ap0f)), t, whole);
-    vec_i32 k = vec_bits(piece);
-    vec_f32 d = vec_sub(t, vec_table16(centre, k)), less = vec_table16(c[6], k);
-    UNROLL
-    for (int j = 5; j >= 0; j--) less = vec_fma(less, d, vec_table16(c[j], k));
-    vec_f32 y = vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
-    vec_mask far = vec_lt(x, vec_neg(limit));
-    if (__builtin_expect(vec_any(far), 0)) y = vec_select(far, vec_gelu_far(x), y);
-    return y;
+    vec_f32 t = vec_min(vec_abs(x), vec_set(-VEC_GELU_FAR)); /* a nan, too, which takes its way through max below */
+    vec_f32 piece = vec_fma(vec_fma(vec_set(0x1.087fbap-2f), t, vec_set(0x1.81851ap0f)), t, VEC_WHOLE);
+    vec_f32 less = VEC_POLY_OF_16(t, piece, centre, c);
+    return vec_copysign(vec_sub(vec_max(vec_zero(), x), less), x); /* of -0, too */
 }
+/* For all x: the few beyond in a call of their own, which saves registers here. */
+#define VEC_WITH_FAR(name, limit)                                                              \
+    static __attribute__((noinline, cold, unused)) vec_f32 name##_rest(vec_f32 x, vec_f32 y) { \
+        return vec_select(vec_lt(x, vec_set(limit)), name##_far(x), y);                        \
+    }                                                                                          \
+    VEC_INLINE vec_f32 name(vec_f32 x) {                                                       \
+        vec_f32 y = name##_near(x);                                                            \
+        if (__builtin_expect(vec_any(vec_lt(x, vec_set(limit))), 0)) y = name##_rest(x, y);    \
+        return y;                                                                              \
+    }
+VEC_WITH_FAR(vec_gelu, VEC_GELU_FAR)
 
-/* cdf(x) + x e^(-x^2 / 2) / sqrt(2 pi): below zero d = cdf(-t) - t e^(-t^2 / 2) / sqrt(2 pi), above 1 - d. */
-VEC_INLINE vec_f32 vec_gelu_slope(vec_f32 x) {
-    const vec_f32 one = vec_set(1.0f);
+/* The slope cdf(x) + x e^(-x^2 / 2) / sqrt(2 pi): below zero d = cdf(-t) - t e^(-t^2 / 2) / sqrt(2 pi), above 1 - d.
+ * Again sixteen polynomials (minimax, 2^-25.3; one of them about the root of d), up to 5.94, where 1 - d is 1. For
+ * x >= VEC_GELU_SLOPE_FAR. */
+#define VEC_GELU_SLOPE_FAR -5.9375f
+VEC_INLINE vec_f32 vec_gelu_slope_near(vec_f32 x) {
+    static const float centre[16] = {0.0f,          0x1.80ead2p-1f, 0x1.49797p0f,  0x1.cce976p0f,
+                                     0x1.21582ep1f, 0x1.572f7ep1f,  0x1.891802p1f, 0x1.b7d4d8p1f,
+                                     0x1.e3ee92p1f, 0x1.06e67cp2f,  0x1.1adf56p2f, 0x1.2e00ep2f,
+                                     0x1.4064a2p2f, 0x1.521f1cp2f,  0x1.63409cp2f, 0x1.73d6d4p2f};
+    static const float c[8][16] = {
+        {0x1p-1f, -0x1.6737d8p-28f, -0x1.00805cp-3f, -0x1.b2bcdcp-4f, -0x1.dc8d9cp-5f, -0x1.a57e78p-6f, -0x1.448528p-7f,
+         -0x1.c3bfa8p-9f, -0x1.22c9ecp-10f, -0x1.5f66dp-12f, -0x1.92ddfep-14f, -0x1.b9a6e4p-16f, -0x1.d1b97ep-18f,
+         -0x1.daa8d4p-20f, -0x1.d57baap-22f, -0x1.c4348ep-24f},
+        {-0x1.988454p-1f, -0x1.b9d992p-2f, -0x1.ea8c3p-5f, 0x1.912f2ap-4f, 0x1.8ad636p-4f, 0x1.d1fe42p-5f,
+         0x1.b2ebf6p-6f, 0x1.5ded58p-7f, 0x1.fa1b2ap-9f, 0x1.510ebcp-10f, 0x1.a41f96p-12f, 0x1.ef96a4p-14f,
+         0x1.16e84cp-15f, 0x1.2d7328p-17f, 0x1.3a82eap-19f, 0x1.3e1f3cp-21f},
+        {0x1.45e30ep-20f, 0x1.8d9a9p-2f, 0x1.0d21d6p-2f, 0x1.b93a22p-5f, -0x1.3e8866p-5f, -0x1.7fe536p-5f,
+         -0x1.e818fap-6f, -0x1.de9a82p-7f, -0x1.908a3p-8f, -0x1.2b9996p-9f, -0x1.9b46d2p-11f, -0x1.0779dap-12f,
+         -0x1.3eca48p-14f, -0x1.6f6b7p-16f, -0x1.9626f4p-18f, -0x1.b0f848p-20f},
+        {0x1.105268p-2f, 0x1.2a426ep-6f, -0x1.20918ep-3f, -0x1.b8b386p-4f, -0x1.deeb9ep-6f, 0x1.40a2eep-7f,
+         0x1.06b056p-6f, 0x1.695522p-7f, 0x1.73637ep-8f, 0x1.4230f8p-9f, 0x1.f0e84cp-11f, 0x1.5e7178p-12f,
+         0x1.cc39f4p-14f, 0x1.1cdf42p-15f, 0x1.4f8562p-17f, 0x1.7aa80ep-19f},
+        {0x1.91784p-13f, -0x1.d2f112p-4f, -0x1.8286aap-6f, 0x1.5a94fep-5f, 0x1.21567ap-5f, 0x1.79382ep-7f,
+         -0x1.8025d6p-10f, -0x1.194d0ep-8f, -0x1.a610fcp-9f, -0x1.c6428ep-10f, -0x1.9791bap-11f, -0x1.433112p-12f,
+         -0x1.d332e2p-14f, -0x1.39bb6ap-15f, -0x1.8ca356p-17f, -0x1.dc9a7p-19f},
+        {-0x1.f15776p-5f, 0x1.dfbabp-7f, 0x1.42a956p-5f, 0x1.1dafccp-7f, -0x1.61c00cp-7f, -0x1.3fa6c2p-7f,
+         -0x1.d9bc26p-9f, -0x1.72fc18p-19f, 0x1.f1106cp-11f, 0x1.9c95a8p-11f, 0x1.d0b5dp-12f, 0x1.aea8a6p-13f,
+         0x1.5e5d22p-14f, 0x1.02f16p-15f, 0x1.634518p-17f, 0x1.c9fd1p-19f},
+        {0x1.0eacdp-9f, 0x1.39ef24p-6f, -0x1.1ca9bcp-8f, -0x1.63d77cp-7f, -0x1.565438p-9f, 0x1.3640b4p-9f,
+         0x1.326582p-9f, 0x1.f4b4fep-11f, 0x1.707b88p-14f, -0x1.73f796p-13f, -0x1.5ba67cp-13f, -0x1.9c91cp-14f,
+         -0x1.8b5e8ep-15f, -0x1.4a0bdp-16f, -0x1.f37d0cp-18f, -0x1.5d9d3ep-19f},
+        {0x1.e19616p-8f, -0x1.c1bd04p-9f, -0x1.6071aep-8f, 0x1.8aae56p-10f, 0x1.692692p-9f, 0x1.73ed5p-11f,
+         -0x1.ba6d7ap-12f, -0x1.055758p-11f, -0x1.b85fdp-13f, -0x1.77c04cp-15f, 0x1.d6c4aap-16f, 0x1.e271f4p-16f,
+         0x1.3de7a4p-16f, 0x1.42c468p-17f, 0x1.080a78p-18f, 0x1.9a13eap-20f},
+    };
+    vec_f32 t = vec_min(vec_set(-VEC_GELU_SLOPE_FAR), vec_abs(x));
+    vec_f32 piece = vec_fma(vec_fma(vec_set(0x1.d70a3ep-3f), t, vec_set(0x1.3ea6dp0f)), t, VEC_WHOLE);
+    vec_f32 d = VEC_POLY_OF_16(t, piece, centre, c);
+    return vec_select(vec_lt(x, vec_zero()), d, vec_sub(vec_set(1.0f), d));
+}
+/* d for what is left, by the exponential. */
+VEC_INLINE vec_f32 vec_gelu_slope_far(vec_f32 x) {
+    const vec_f32 c = vec_set(VEC_NORMAL_CENTRE);
     vec_f32 n, t = vec_min(vec_set(16.0f), vec_abs(x));
     vec_f32 p = vec_exp_small(vec_gauss_rest(t, -0.5f, &n));
-    const vec_f32 c = vec_set(VEC_NORMAL_CENTRE);
-    vec_f32 over = vec_div(one, vec_add(t, c)), q = vec_normal_tail(vec_mul(vec_sub(t, c), over));
+    vec_f32 over = vec_div(vec_set(1.0f), vec_add(t, c)), q = vec_normal_tail(vec_mul(vec_sub(t, c), over));
     vec_f32 d = vec_fma(q, over, vec_mul(t, vec_set(-0x1.988454p-2f)));
-    d = vec_ldexp(vec_mul(d, p), n);
-    return vec_select(vec_lt(x, vec_zero()), d, vec_sub(one, d));
+    return vec_ldexp(vec_mul(d, p), n);
 }
+VEC_WITH_FAR(vec_gelu_slope, VEC_GELU_SLOPE_FAR)
 
 /* x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3), which is x (1 + tanh z) / 2. The exponent 2 z = x (a + b x^2) is
  * carried in two parts, or the lower tail would lose all its digits: e^-2z = e^r 2^n. */
