@@ -62,6 +62,12 @@ def test_a_row_alone_has_the_bits_of_its_batch(level, m, k, n):
         (2, 656, 2),
         (8, 801, 7),
         (1, 500, 3),
+        (2, 450, 70),
+        (3, 300, 40),
+        (4, 1024, 100),
+        (6, 100, 33),
+        (7, 1000, 48),
+        (8, 512, 512),
     ],
 )
 def test_bits_do_not_depend_on_layout_or_level(m, k, n):
@@ -81,7 +87,7 @@ def test_bits_do_not_depend_on_layout_or_level(m, k, n):
 
 
 @pytest.mark.parametrize("level", core.available_levels())
-@pytest.mark.parametrize("m", [1, 3, 20])
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6, 7, 8, 20])
 def test_bits_do_not_depend_on_alignment(level, m):
     x, memory = normal(m, 400), normal(70 * 400 + 16)
     with use_backend(f"simd:{level}"):

@@ -103,8 +103,8 @@ static void product(gemm_args g) {
         multiply_stream(&g);
     else if (pays_as_narrow(&g))
         multiply_narrow(&g);
-    else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && (g.m == 1 || !collides(g.b_col, 2048)) &&
-             (g.n >= PANEL / 2 || (g.m <= 4 && g.k >= 64)) && !g.packed_b)
+    else if (g.m <= TURN_ROWS && g.b_row == 1 && g.b_col != 1 && (g.n >= PANEL / 2 || (g.m <= 4 && g.k >= 64)) &&
+             !g.packed_b)
         multiply_turned(&g, 0);
     else if (few_columns && g.a_col == 1) {
         const gemm_args other = mirrored(&g);

@@ -10,50 +10,96 @@ struct turn { /* m <= TURN_ROWS rows of A; chunks are of panels of B */
     int mirror; /* C[j,i] instead of C[i,j] */
 };
 
-/* acc[i][0 .. PANEL-1] += a[i, 0 .. count-1] turned[0 .. count-1][PANEL]. */
-#define TURN(ROWS)                                                                                         \
-    static inline void turn_##ROWS##_rows(const real *a, int64_t a_row, int64_t a_col, const real *turned, \
-                                          int64_t count, real *acc) {                                      \
-        UNROLL                                                                                             \
-        for (int r = 0; r < PANEL; r += 2 * LANES) {                                                       \
-            real_vec v[ROWS], w[ROWS];                                                                     \
-            UNROLL                                                                                         \
-            for (int i = 0; i < ROWS; i++)                                                                 \
-                v[i] = real_loadu(acc + i * PANEL + r), w[i] = real_loadu(acc + i * PANEL + r + LANES);    \
-            for (int64_t q = 0; q < count; q++) {                                                          \
-                const real_vec b0 = real_loadu(turned + q * PANEL + r);                                    \
-                const real_vec b1 = real_loadu(turned + q * PANEL + r + LANES);                            \
-                UNROLL                                                                                     \
-                for (int i = 0; i < ROWS; i++) {                                                           \
-                    const real_vec x = real_set(a[i * a_row + q * a_col]);                                 \
-                    v[i] = real_fma(x, b0, v[i]), w[i] = real_fma(x, b1, w[i]);                            \
-                }                                                                                          \
-            }                                                                                              \
-            UNROLL                                                                                         \
-            for (int i = 0; i < ROWS; i++)                                                                 \
-                real_storeu(acc + i * PANEL + r, v[i]), real_storeu(acc + i * PANEL + r + LANES, w[i]);    \
-        }                                                                                                  \
+/* acc[i][0 .. TURN_WIDTH-1] += a[i, 0 .. count-1] turned[0 .. count-1][TURN_WIDTH]. No more columns of B at a time, for
+ * each is a stream from memory: of 32 the processor loses track. */
+#define TURN_WIDTH 16
+#define TURN_VECS (LANES < TURN_WIDTH ? 2 : 1)
+#define TURN(ROWS)                                                                                              \
+    static inline void turn_##ROWS##_rows(const real *a, int64_t a_row, int64_t a_col, const real *turned,      \
+                                          int64_t count, real *acc) {                                           \
+        UNROLL                                                                                                  \
+        for (int r = 0; r < TURN_WIDTH; r += TURN_VECS * LANES) {                                               \
+            real_vec v[ROWS][TURN_VECS], b[TURN_VECS];                                                          \
+            UNROLL                                                                                              \
+            for (int i = 0; i < ROWS; i++) UNROLL                                                               \
+            for (int j = 0; j < TURN_VECS; j++) v[i][j] = real_loadu(acc + i * PANEL + r + j * LANES);          \
+            for (int64_t q = 0; q < count; q++) {                                                               \
+                UNROLL                                                                                          \
+                for (int j = 0; j < TURN_VECS; j++) b[j] = real_loadu(turned + q * TURN_WIDTH + r + j * LANES); \
+                UNROLL                                                                                          \
+                for (int i = 0; i < ROWS; i++) {                                                                \
+                    const real_vec x = real_set(a[i * a_row + q * a_col]);                                      \
+                    UNROLL                                                                                      \
+                    for (int j = 0; j < TURN_VECS; j++) v[i][j] = real_fma(x, b[j], v[i][j]);                   \
+                }                                                                                               \
+            }                                                                                                   \
+            UNROLL                                                                                              \
+            for (int i = 0; i < ROWS; i++) UNROLL                                                               \
+            for (int j = 0; j < TURN_VECS; j++) real_storeu(acc + i * PANEL + r + j * LANES, v[i][j]);          \
+        }                                                                                                       \
     }
 TURN(1)
 TURN(2)
 TURN(4)
 
+/* At most 16 values of p; of columns that are missing nothing is stored in the end. */
+static void turn_part(const gemm_args *g, const real *a, const real *b, int64_t columns, int64_t count, real *acc) {
+    _Alignas(64) real turned[LINE * TURN_WIDTH];
+    const int64_t a_row = g->a_row, a_col = g->a_col;
+    for (int64_t r = 0; r < at_most(columns, TURN_WIDTH); r += REAL_BLOCK)
+        for (int64_t q = 0; q < count; q += REAL_BLOCK)
+            real_transpose(b + r * g->b_col + q, g->b_col, columns - r, count - q, turned + q * TURN_WIDTH + r,
+                           TURN_WIDTH);
+    int64_t i = 0;
+    for (; i + 4 <= g->m; i += 4) turn_4_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL);
+    if (i + 2 <= g->m) turn_2_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL), i += 2;
+    if (i < g->m) turn_1_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL);
+}
+
+#if LANES == 16
+/* The same for whole blocks, which stay in registers, as the sums do. */
+#define TURN_WHOLE(ROWS)                                                                                     \
+    static void turn_whole_##ROWS(const real *a, int64_t a_row, int64_t a_col, const real *b, int64_t b_col, \
+                                  int64_t blocks, real *acc) {                                               \
+        real_vec v[ROWS], x[2][8];                                                                           \
+        UNROLL                                                                                               \
+        for (int i = 0; i < ROWS; i++) v[i] = real_loadu(acc + i * PANEL);                                   \
+        for (; blocks; blocks--, b += LINE) {                                                                \
+            transpose_load(b, b_col, x);                                                                     \
+            UNROLL                                                                                           \
+            for (int half = 0; half < 2; half++) {                                                           \
+                transpose_half(x[half]);                                                                     \
+                UNROLL                                                                                       \
+                for (int q = 0; q < 8; q++, a += a_col) UNROLL                                               \
+                for (int i = 0; i < ROWS; i++) v[i] = real_fma(real_set(a[i * a_row]), x[half][q], v[i]);    \
+            }                                                                                                \
+        }                                                                                                    \
+        UNROLL                                                                                               \
+        for (int i = 0; i < ROWS; i++) real_storeu(acc + i * PANEL, v[i]);                                   \
+    }
+EACH_ROWS_6(TURN_WHOLE)
+TURN_WHOLE(7)
+TURN_WHOLE(8)
+static void (*const turn_whole[])(const real *, int64_t, int64_t, const real *, int64_t, int64_t, real *) = {
+    0, turn_whole_1, turn_whole_2, turn_whole_3, turn_whole_4, turn_whole_5, turn_whole_6, turn_whole_7, turn_whole_8};
+#endif
+
 /* acc[i][j] = the products of kc values of p, for one panel of B. */
 static void turn_panel(const gemm_args *g, const real *a, const real *b, int64_t kc, int64_t columns, real *acc) {
-    _Alignas(64) real turned[LINE * PANEL];
     memset(acc, 0, (size_t)(g->m * PANEL) * sizeof *acc);
-    const int64_t a_row = g->a_row, a_col = g->a_col;
-    for (int64_t p = 0, step = to_next_line(b, g->b_col, LINE); p < kc; p += step, a += step * a_col, step = LINE) {
-        const int64_t count = at_most(kc - p, step);
-        for (int64_t r = 0; r < columns; r += REAL_BLOCK)
-            for (int64_t q = 0; q < count; q += REAL_BLOCK)
-                real_transpose(b + r * g->b_col + p + q, g->b_col, columns - r, count - q, turned + q * PANEL + r,
-                               PANEL);
-        int64_t i = 0; /* of columns that are missing nothing is stored */
-        for (; i + 4 <= g->m; i += 4) turn_4_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL);
-        if (i + 2 <= g->m) turn_2_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL), i += 2;
-        if (i < g->m) turn_1_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL);
-    }
+    for (int64_t r = 0; r < columns; r += TURN_WIDTH, b += TURN_WIDTH * g->b_col, acc += TURN_WIDTH)
+        for (int64_t p = 0, count = to_next_line(b, g->b_col, LINE); p < kc;
+             p += count, count = at_most(kc - p, LINE)) {
+            count = at_most(kc, count);
+#if LANES == 16
+            if (count == LINE && columns - r >= TURN_WIDTH) {
+                count = (kc - p) / LINE * LINE;
+                turn_whole[g->m](a + p * g->a_col, g->a_row, g->a_col, b + p, g->b_col, count / LINE, acc);
+                continue;
+            }
+#endif
+            turn_part(g, a + p * g->a_col, b + p, columns - r, count, acc);
+        }
 }
 
 static void store_mirror(const struct epilogue *e, const real *acc, int64_t m, real *c, int64_t c_row,

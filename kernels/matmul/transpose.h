@@ -14,36 +14,44 @@ VEC_INLINE __m512 transpose_pair(const float *low, const float *high) {
     return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd((const double *)low)),
                                                _mm256_loadu_pd((const double *)high), 1));
 }
-VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t to) {
-    __m512 x[2][8], y[8];
+VEC_INLINE void transpose_load(const float *in, int64_t ld, __m512 x[2][8]) { /* x[half]: 8 columns of 16 rows */
     UNROLL
     for (int r = 0; r < 8; r++) { /* rows 0 .. 3 with 4 .. 7, then 8 .. 11 with 12 .. 15 */
         const float *low = in + (r < 4 ? r : r + 4) * ld, *high = low + 4 * ld;
         x[0][r] = transpose_pair(low, high), x[1][r] = transpose_pair(low + 8, high + 8);
     }
+}
+VEC_INLINE void transpose_half(__m512 h[8]) { /* h[c] becomes column c */
+    __m512 y[8];
     UNROLL
-    for (int half = 0; half < 2; half++, out += 8 * to) {
-        __m512 *h = x[half];
+    for (int r = 0; r < 8; r += 2) {
+        y[r] = _mm512_unpacklo_ps(h[r], h[r + 1]);
+        y[r + 1] = _mm512_unpackhi_ps(h[r], h[r + 1]);
+    }
+    UNROLL
+    for (int r = 0; r < 8; r += 4) { /* h[r + c]: quarters are columns c and c + 4 of four rows, then of four more */
+        __m512d low = _mm512_castps_pd(y[r]), high = _mm512_castps_pd(y[r + 1]);
+        __m512d low2 = _mm512_castps_pd(y[r + 2]), high2 = _mm512_castps_pd(y[r + 3]);
+        h[r] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
+        h[r + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
+        h[r + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
+        h[r + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
+    }
+    UNROLL
+    for (int c = 0; c < 4; c++) { /* 0x88 takes the even quarters of both, 0xdd the odd ones */
+        y[c] = _mm512_shuffle_f32x4(h[c], h[c + 4], 0x88);
+        h[c + 4] = _mm512_shuffle_f32x4(h[c], h[c + 4], 0xdd);
+        h[c] = y[c];
+    }
+}
+VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t to) {
+    __m512 x[2][8];
+    transpose_load(in, ld, x);
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        transpose_half(x[half]);
         UNROLL
-        for (int r = 0; r < 8; r += 2) {
-            y[r] = _mm512_unpacklo_ps(h[r], h[r + 1]);
-            y[r + 1] = _mm512_unpackhi_ps(h[r], h[r + 1]);
-        }
-        UNROLL
-        for (int r = 0; r < 8;
-             r += 4) { /* h[r + c]: quarters are columns c and c + 4 of four rows, then of four more */
-            __m512d low = _mm512_castps_pd(y[r]), high = _mm512_castps_pd(y[r + 1]);
-            __m512d low2 = _mm512_castps_pd(y[r + 2]), high2 = _mm512_castps_pd(y[r + 3]);
-            h[r] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
-            h[r + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
-            h[r + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
-            h[r + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
-        }
-        UNROLL
-        for (int c = 0; c < 4; c++) { /* 0x88 takes the even quarters of both, 0xdd the odd ones */
-            _mm512_storeu_ps(out + c * to, _mm512_shuffle_f32x4(h[c], h[c + 4], 0x88));
-            _mm512_storeu_ps(out + (c + 4) * to, _mm512_shuffle_f32x4(h[c], h[c + 4], 0xdd));
-        }
+        for (int c = 0; c < 8; c++) _mm512_storeu_ps(out + (8 * half + c) * to, x[half][c]);
     }
 }
 
