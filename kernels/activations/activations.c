@@ -133,11 +133,16 @@ MAP2(softsign_backward, NONE, vec_mul(g, square(vec_div(ONE, vec_add(ONE, vec_ab
 
 /* ---- Gated: x times something of x ---- */
 
-/* x s, slope s + x s (1 - s); q = e / (1 + e), e = e^-|x|, is the smaller of s and 1 - s. From |x| = 112 on the product
- * is 0. */
+/* From |x| = 112 on e^-|x| is 0, and a product with it must not meet an infinite x. */
+VEC_INLINE vec_f32 within_112(vec_f32 x) { return vec_min(vec_set(112.0f), vec_max(vec_set(-112.0f), x)); }
+VEC_INLINE vec_f32 exp_minus_abs(vec_f32 v) { /* of such a number */
+    vec_f32 n, p = vec_exp_small(vec_exp_rest(vec_or(v, vec_set(-0.0f)), &n));
+    return vec_ldexp(p, n);
+}
+
+/* x s, slope s + x s (1 - s); q = e / (1 + e), e = e^-|x|, is the smaller of s and 1 - s. */
 VEC_INLINE vec_f32 silu_slope(vec_f32 x) {
-    vec_f32 e = vec_exp(vec_neg(vec_abs(x))), q = vec_div(e, vec_add(ONE, e)), rest = vec_sub(ONE, q);
-    vec_f32 v = vec_min(vec_set(112.0f), vec_max(vec_set(-112.0f), x));
+    vec_f32 v = within_112(x), e = exp_minus_abs(v), q = vec_div(e, vec_add(ONE, e)), rest = vec_sub(ONE, q);
     return vec_fma(vec_mul(v, q), rest, vec_select(vec_lt(x, ZERO), q, rest));
 }
 MAP1(silu_forward, NONE, vec_silu(x))
@@ -147,11 +152,10 @@ MAP2(silu_backward, NONE, vec_mul(g, silu_slope(x)))
 VEC_INLINE vec_f32 mish_slope(vec_f32 x) {
     const vec_f32 two = vec_set(2.0f);
     vec_mask negative = vec_lt(x, ZERO);
-    vec_f32 t = vec_exp(vec_neg(vec_abs(x))), twice = vec_add(t, t);
+    vec_f32 v = within_112(x), t = exp_minus_abs(v), twice = vec_add(t, t);
     vec_f32 top = vec_select(negative, vec_mul(t, vec_add(two, t)), vec_add(ONE, twice));
     vec_f32 bottom = vec_fma(t, vec_add(two, vec_select(negative, t, twice)), vec_select(negative, two, ONE));
     vec_f32 T = vec_div(top, bottom), s = vec_div(vec_select(negative, t, ONE), vec_add(ONE, t));
-    vec_f32 v = vec_min(vec_set(112.0f), vec_max(vec_set(-112.0f), x));
     return vec_fma(vec_mul(v, s), vec_fnma(T, T, ONE), T);
 }
 MAP1(mish_forward, NONE, vec_mish(x))
