@@ -2,7 +2,6 @@
  * then stored): parts by sizes alone, in each runs of 64 pixels by fours, in order */
 #include "conv/conv.h"
 
-
 #define PARTS 16
 
 typedef struct {

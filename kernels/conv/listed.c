@@ -1,7 +1,7 @@
 /* Products over taps of narrow groups, whose rows are the output pixels of a block in any order: some rows of an image,
  * or several images. A block goes through all of its groups while it is in L2; for each, the group's channels are
  * copied together, with zeros where taps leave the image. Lists say where each pixel's taps start and where it goes.
- * Of several images pixels are sorted by the taps that lie on the image, and others are left out. The same bits as
+ * Of several images, the pixels are sorted by the taps that lie on the image, and others are left out. The same bits as
  * implicit.c, but for taps that read zeros. */
 #include "conv/implicit.h"
 
@@ -16,22 +16,18 @@ typedef struct {
     conv_reach taps;
 } run;
 
-/* Runs of outputs low .. high-1 whose taps on the source are the same; as one, with all taps, if `whole`. */
-static int64_t runs_of(const conv_axis *a, int64_t low, int64_t high, int whole, run *runs) {
+/* Runs of outputs low .. high-1 whose taps on the source are the same; 0 if they are too many. */
+static int64_t runs_of(const conv_axis *a, int64_t low, int64_t high, run *runs) {
     int64_t count = 0;
-    if (whole) {
-        runs[0] = (run){low, high, {0, a->taps}};
-        return 1;
-    }
     for (int64_t i = low; i < high; i++) {
         const conv_reach taps = reach_of(a, i);
         run *last = runs + count - 1;
-        if (count > 0 && last->taps.low == taps.low && last->taps.high == taps.high)
+        if (count > 0 && last->taps.low == taps.low && last->taps.high == taps.high) {
             last->end = i + 1;
-        else if (count == MOST_CLASSES)
-            return runs_of(a, low, high, 1, runs);
-        else
-            runs[count++] = (run){i, i + 1, taps};
+            continue;
+        }
+        if (count == MOST_CLASSES) return 0;
+        runs[count++] = (run){i, i + 1, taps};
     }
     return count;
 }
@@ -40,7 +36,7 @@ static int64_t runs_of(const conv_axis *a, int64_t low, int64_t high, int whole,
 typedef struct {
     int64_t n0, n1, y0, y1;
     float *room;
-    int64_t image, row; /* floats of an image's copy, and of one row of it */
+    int64_t image, row, start; /* floats of an image's copy, of one row of it, and before the first tap of (y0, 0) */
 } block;
 
 /* Pixels of a block with the same taps: where each starts in the copies, and in the output. */
@@ -50,7 +46,7 @@ static int64_t list_pixels(const conv_product *z, const block *b, const run *row
     int64_t channels = z->outs * z->groups, count = 0;
     for (int64_t n = b->n0; n < b->n1; n++)
         for (int64_t y = rows->first; y < rows->end; y++) {
-            int64_t at = (n - b->n0) * b->image + (y - b->y0) * v->step * b->row;
+            int64_t at = b->start + (n - b->n0) * b->image + (y - b->y0) * v->step * b->row;
             int64_t to = ((n * z->out_h + v->out_first + y * v->out_step) * z->out_w + h->out_first) * channels;
             for (int64_t x = columns->first; x < columns->end; x++, count++)
                 from[count] = at + x * h->step * z->in, into[count] = to + x * h->out_step * channels;
@@ -116,21 +112,31 @@ static void multiply_block(void *context, int64_t chunk) {
     int64_t part = place % z->row_parts, stride = z->in * z->groups, i = place / z->row_parts;
     block b = {.n0 = cut(z->images, z->blocks, i), .n1 = cut(z->images, z->blocks, i + 1)};
     b.y0 = cut(v->outputs, z->row_parts, part), b.y1 = cut(v->outputs, z->row_parts, part + 1);
-    int64_t images = b.n1 - b.n0, pixels = images * (b.y1 - b.y0) * h->outputs;
-    b.row = ((h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1) * z->in;
-    b.image = KG_NAME(conv_band_floats)(z->axes, stride, z->in, b.y1 - b.y0);
-    int64_t *from = kg_scratch(KG_SCRATCH_CONV, sizeof *from * 2 * pixels + sizeof(float) * images * b.image);
+    int64_t images = b.n1 - b.n0, pixels = images * (b.y1 - b.y0) * h->outputs, count = v->source * h->source;
+    run rows[MOST_CLASSES], columns[MOST_CLASSES];
+    int64_t row_runs = 0, column_runs = 0;
+    if (images >= ENOUGH_IMAGES)
+        row_runs = runs_of(v, b.y0, b.y1, rows), column_runs = runs_of(h, 0, h->outputs, columns);
+    const int sorted = row_runs > 0 && column_runs > 0; /* and no tap off the image is read */
+    if (sorted) {
+        b.row = h->source * z->in, b.image = count * z->in, b.start = v->first * b.row + h->first * z->in;
+    } else {
+        rows[0] = (run){b.y0, b.y1, {0, v->taps}}, columns[0] = (run){0, h->outputs, {0, h->taps}};
+        row_runs = column_runs = 1;
+        b.row = ((h->outputs - 1) * h->step + (h->taps - 1) * h->gap + 1) * z->in;
+        b.image = KG_NAME(conv_band_floats)(z->axes, stride, z->in, b.y1 - b.y0);
+    }
+    int64_t *from =
+        kg_scratch(KG_SCRATCH_CONV, sizeof *from * 2 * pixels + sizeof(float) * (images * b.image + VEC_LANES));
     int64_t *into = from + pixels;
     b.room = (float *)(into + pixels);
-    const int whole = images < ENOUGH_IMAGES;
-    run rows[MOST_CLASSES], columns[MOST_CLASSES];
-    int64_t row_runs = runs_of(v, b.y0, b.y1, whole, rows), column_runs = runs_of(h, 0, h->outputs, whole, columns);
     for (int64_t r = 0, at = 0; r < row_runs; r++)
         for (int64_t c = 0; c < column_runs; c++) at += list_pixels(z, &b, rows + r, columns + c, from + at, into + at);
     int64_t group0 = cut(z->groups, z->ranges, range), group1 = cut(z->groups, z->ranges, range + 1);
     for (int64_t group = group0; group < group1; group++) {
-        const float *source = z->source + b.n0 * v->source * h->source * stride + group * z->in;
-        for (int64_t n = 0; n < images; n++, source += v->source * h->source * stride)
+        const float *source = z->source + b.n0 * count * stride + group * z->in;
+        if (sorted) KG_NAME(conv_copy_pixels)(b.room, z->in, source, stride, images * count, z->in);
+        for (int64_t n = 0; !sorted && n < images; n++, source += count * stride)
             KG_NAME(conv_make_band_of)(z->axes, source, stride, z->in, z->in, b.y0, b.y1, b.room + n * b.image);
         fetch_share(z, place, group - group0, group1 - group0);
         multiply_group(z, &b, group, rows, row_runs, columns, column_runs, from, into);
