@@ -75,7 +75,7 @@ static int grouped_pays(const conv_shape *s, int64_t in, int64_t outs, int data)
     const double pairs = (double)(least(own - 1, s->groups - 1) * in / 32 + 1);
     const double by_lanes = ceil_div(s->groups * outs, 16) * in * (1.05 * taps + pairs * (7 * step - 1.5));
     const double halves = ceil_div(outs, 8); /* of vectors that hold a group's outputs */
-    return by_lanes < s->groups * (halves / 2 * 1.06 * in * taps + 8 + 7 * step);
+    return by_lanes < s->groups * (halves / 2 * 1.06 * in * taps + 5 + 5 * step);
 }
 
 /* Of the gradient of the weight, likewise. */
