@@ -13,8 +13,8 @@
  *             aligned to the vector. vec_load_u8, vec_store_u8: bytes as integers 0..255
  * Shuffles    vec_even(a, b), vec_odd(a, b): every other of both's lanes; vec_zip_lo, vec_zip_hi(even, odd): the way
  *             back; vec_permute2(a, b, index): any of both's lanes; vec_table16(table, index): any of 16 in memory, by
- *             the low four bits of the index. Where VEC_HAS_PACK, n = vec_pack(p, v, m): lanes of m to p[0..n), where a whole
- *             vector is written; n = vec_unpack(p, &v, m): from there into the lanes of m
+ *             the low four bits of the index. Where VEC_HAS_PACK, n = vec_pack(p, v, m): lanes of m to p[0..n), where a
+ *             whole vector is written; n = vec_unpack(p, &v, m): from there into the lanes of m
  * Arithmetic  vec_add sub mul div fma(a, b, c) = a b + c, fnma(a, b, c) = c - a b, sqrt abs neg copysign round (half
  *             to even) floor ceil trunc ldexp(x, n) = x 2^n for whole n in [-252, 252], rounded once; vec_mul_error
  * min, max    vec_max(a, b) = a > b ? a : b, so b where either is nan or both are zeros; vec_min alike with <. PyTorch
@@ -23,9 +23,10 @@
  *             vec_mask_and or andnot(a, b) = a & ~b, xor, not, vec_any, vec_all, vec_first(n): lanes below n
  * Bits        vec_and or xor andnot(a, b) = a & ~b on floats; vec_bits(float) -> int, vec_from_bits(int) -> float
  * Integers    vec_i32_set add sub min max mul (low half) umulhi and or xor andnot shl(v, count) sar shr, eq gt lt,
- * select; vec_to_i32 (nearest even), vec_trunc_i32, vec_from_i32; nan and what does not fit convert to anything Doubles
- * vec_f64_lo(v), vec_f64_hi(v) widen a half, vec_f64_join(lo, hi) narrows; vec_f64_set add sub mul div fma fnma sqrt
- * round min max abs
+ *             select; vec_to_i32 (nearest even), vec_trunc_i32, vec_from_i32; nan and what does not fit convert to
+ *             anything
+ * Doubles     vec_f64_lo(v), vec_f64_hi(v) widen a half, vec_f64_join(lo, hi) narrows; vec_f64_set add sub mul div fma
+ *             fnma sqrt round min max abs
  */
 #ifndef KG_VEC_H
 #define KG_VEC_H
