@@ -10,8 +10,9 @@
  *            packed_b stands for one B, common to the batch.
  *   scalars  alpha, beta; C is not read when beta is 0
  *
- * Kernel `gemm_pack_b`: arrays (b, out), sizes (panels, n, k, b_row, b_col), panels = ceil(n / 32). It writes panels of
- * 32 columns, out[panels][k][32], with zeros for the columns that are missing: panels * 32 * k elements.
+ * Kernel `gemm_pack_b`: arrays (b, out), sizes (panels, n, k, b_row, b_col), panels = ceil(n / 32); out has
+ * panels * 32 * k elements. It writes panels of columns, out[..][k][PANEL], with zeros for those that are missing; how
+ * wide they are is the instruction set's affair, so only the gemm of the same set can read them.
  *
  * Promises: an element of C is the same sequence of roundings whatever m, n (but for n = 1, see gemv.h), its place, the
  * strides, the batch, the number of threads, with or without packing; and the same on every instruction set that has

@@ -8,6 +8,9 @@
 #define SHARED_FROM 65536       /* elements packed in vain: fewer cost less than one more region */
 #define CHUNK_STRIPS 6          /* at least, in a chunk of a large product: a group of panels is fetched for each */
 
+#define STRIPS_FROM 65   /* columns, from which on they pay for strips of rows of A */
+#define PACKED_B_ROWS 24 /* and rows that pay for a B that tiles of few rows read from packed panels alone */
+
 enum where { IN_PLACE, BY_CHUNK, FOR_ALL };
 
 struct blocks {
@@ -17,6 +20,7 @@ struct blocks {
     int64_t row_chunks, column_chunks;
     int by_rows; /* consecutive chunks, those of one thread, have the same rows, or else the same columns */
     enum where a, b;
+    int rows;                  /* A is packed as rows, not as strips */
     real *shared_a, *shared_b; /* of the rows of B in this pass: strips or rows of A `apart_a`, panels `apart_b` */
     int64_t apart_a, apart_b;
 };
@@ -25,7 +29,7 @@ static inline int64_t block_begin(const struct blocks *t, int64_t block) { retur
 static inline int64_t block_end(const struct blocks *t, int64_t block) { return at_most((block + 1) * t->kc, t->g->k); }
 static inline int64_t strip_begin(const struct blocks *t, int64_t strip) { return part(t->g->m, t->strips, strip); }
 
-/* Strips first .. first+count-1 (at most STRIPS) of A where it is stored by columns. */
+/* Strips first .. first+count-1 (at most STRIPS) of A. */
 static void pack_some_strips(const struct blocks *t, int64_t first, int64_t count, int64_t p0, int64_t kc, real *out,
                              int64_t apart) {
     int64_t starts[STRIPS + 1];
@@ -49,7 +53,7 @@ static void pack_chunk(void *context, int64_t chunk) {
         return;
     }
     const int64_t strip = (i - b_parts) * STRIPS, count = at_most(t->strips - strip, STRIPS);
-    if (g->a_col == 1) {
+    if (t->rows) {
         const int64_t row = strip_begin(t, strip);
         pack_rows((const real *)g->a + row * g->a_row + p0, g->a_row, strip_begin(t, strip + count) - row, kc,
                   t->shared_a + row * t->apart_a + at, t->apart_a);
@@ -72,7 +76,7 @@ static void multiply_block(const struct blocks *t, int64_t block, int64_t strip0
     else if (t->b == FOR_ALL)
         b = t->shared_b + panel0 * t->apart_b + at * PANEL, ldb = PANEL, apart = t->apart_b;
     else if (t->b == BY_CHUNK) {
-        b = own_b, ldb = PANEL, apart = PANEL * kc;
+        b = own_b, ldb = PANEL, apart = PANEL_APART(kc);
         pack_panels(g, panel0, panel1, p0, kc, own_b, apart);
     }
     for (int64_t s = strip0; s < strip1; s++) {
@@ -80,13 +84,13 @@ static void multiply_block(const struct blocks *t, int64_t block, int64_t strip0
         /* While a tile is multiplied it fetches two runs of the next strip into L1: `soon`, `soon_row` apart. */
         const real *a = (const real *)g->a + first * g->a_row + p0 * g->a_col, *soon = a;
         int64_t a_row = g->a_row, a_col = g->a_col, soon_row = 0;
-        if (t->a == FOR_ALL && g->a_col == 1) {
+        if (t->a == FOR_ALL && t->rows) {
             a = soon = t->shared_a + first * t->apart_a + at, a_row = t->apart_a;
             if (s + 1 < strip1) soon = a + rows * a_row, soon_row = a_row;
         } else if (t->a == FOR_ALL) {
             a = soon = t->shared_a + s * t->apart_a + at * STRIP, a_row = 1, a_col = STRIP;
             if (s + 1 < strip1) soon = a + t->apart_a, soon_row = kc;
-        } else if (t->a == BY_CHUNK && g->a_col == 1) {
+        } else if (t->a == BY_CHUNK && t->rows) {
             if (s + 1 < strip1) soon = a + rows * a_row, soon_row = a_row;
             pack_rows(a, a_row, rows, kc, own_a, PACKED_ROW);
             a = own_a, a_row = PACKED_ROW;
@@ -111,8 +115,8 @@ static void multiply_chunk(void *context, int64_t chunk) {
     const int64_t strip1 = part(t->strips, t->row_chunks, row_chunk + 1);
     real *own_a = NULL, *own_b = NULL;
     if (t->a == BY_CHUNK || t->b == BY_CHUNK) {
-        int64_t a_size = 0, b_size = t->b == BY_CHUNK ? (panel1 - panel0) * PANEL * t->kc : 0;
-        if (t->a == BY_CHUNK) a_size = t->g->a_col == 1 ? MAX_ROWS * PACKED_ROW : STRIPS * STRIP_APART(t->kc);
+        int64_t a_size = 0, b_size = t->b == BY_CHUNK ? (panel1 - panel0) * PANEL_APART(t->kc) : 0;
+        if (t->a == BY_CHUNK) a_size = t->rows ? MAX_ROWS * PACKED_ROW : STRIPS * STRIP_APART(t->kc);
         own_a = kg_scratch(KG_SCRATCH_GEMM, (size_t)(a_size + b_size) * sizeof(real));
         own_b = own_a + a_size;
     }
@@ -124,11 +128,21 @@ static void multiply_chunk(void *context, int64_t chunk) {
 
 static inline int collides(int64_t stride, int64_t bytes) { return stride * (int64_t)sizeof(real) % bytes == 0; }
 
-/* A row-major B of so many elements is read in place: two threads lose more by fetching what the other has packed.
- * Where its rows begin anywhere in a cache line, each panel takes one line more. */
-static inline int64_t read_in_place(const gemm_args *g) {
-    if (g->b_row % 16) return kg_threads() > 1 ? 1 << 19 : 1 << 17;
-    return g->m <= 512 ? 1 << 22 : 1 << 20;
+/* Whether a row-major B is read in place: small, and free of 4096-byte strides. Two threads lose more by fetching what
+ * the other has packed; where its rows begin anywhere in a cache line, each panel takes one line more. Tiles of few
+ * rows take a line of B every six cycles, which only packed panels can give them, one line after the other. */
+static inline int stays_in_place(const gemm_args *g) {
+    const int64_t size = g->k * g->n;
+    if (g->m <= 3) return 1;
+    if (g->k > 64 && collides(g->b_row, 4096)) return 0;
+    if (ROWS_AS_STRIPS) return size <= 4096 || (g->m < PACKED_B_ROWS && size <= 1 << 17);
+    if (g->b_row % 16) return size <= (kg_threads() > 1 ? 1 << 19 : 1 << 17);
+    return size <= (g->m <= 512 ? 1 << 22 : 1 << 20);
+}
+
+/* Strips of A, if many columns use them; or else rows that meet in one set of the cache. */
+static inline int pays_to_pack_rows(const gemm_args *g) {
+    return ROWS_AS_STRIPS ? g->n >= STRIPS_FROM : g->m > 4 && collides(g->a_row, 4096);
 }
 
 /* Many chunks for each thread, so that one which starts late or is slowed down takes fewer; how they are cut changes no
@@ -164,15 +178,15 @@ static void cut(struct blocks *t, int pack_a, int pack_b, double work) {
 }
 
 static void multiply(const gemm_args *g) {
-    struct blocks t = {.g = g, .strips = ceil_div(g->m, MAX_ROWS), .panels = ceil_div(g->n, PANEL)};
+    struct blocks t = {.g = g,
+                       .rows = g->a_col == 1 && !ROWS_AS_STRIPS,
+                       .strips = ceil_div(g->m, MAX_ROWS),
+                       .panels = ceil_div(g->n, PANEL)};
     const double work = work_of(g);
     /* Chunks of columns, each with panels to pack, would all pack A, too, or wait until it is packed for them. */
     const int64_t in_place = g->b_col != 1 && !collides(g->a_col, 2048) ? 65536 : 32768;
-    const int pack_a =
-        g->n > 2 * PANEL && (g->a_col != 1 ? g->m * g->k > in_place : g->m > 4 && collides(g->a_row, 4096));
-    const int pack_b =
-        !g->packed_b &&
-        (g->b_col != 1 || (g->m > 3 && (g->k * g->n > read_in_place(g) || (g->k > 64 && collides(g->b_row, 4096)))));
+    const int pack_a = g->n > 64 && (g->a_col != 1 ? g->m * g->k > in_place : pays_to_pack_rows(g));
+    const int pack_b = !g->packed_b && (g->b_col != 1 || !stays_in_place(g));
     if (!pack_b && !g->packed_b && work <= CHUNK_WORK && g->k <= KC) {
         multiply_small(g);
         return;
@@ -199,15 +213,16 @@ static void multiply(const gemm_args *g) {
         t.last = at_most(t.first + together, t.count);
         const int64_t k = block_end(&t, t.last - 1) - block_begin(&t, t.first);
         if (rows + columns) {
-            t.apart_b = PANEL * k;
-            t.apart_a = g->a_col == 1 ? ceil_div(k, 16) * 16 + 16 : STRIP_APART(k);
-            if (g->a_col == 1 && collides(t.apart_a, 2048)) t.apart_a += 16;
-            const int64_t a_size = t.a == FOR_ALL ? (g->a_col == 1 ? g->m : t.strips) * t.apart_a : 0;
-            t.shared_b = kg_scratch(KG_SCRATCH_GEMM_SHARED, (size_t)(a_size + columns * k) * sizeof(real));
-            t.shared_a = t.shared_b + columns * k;
+            t.apart_b = PANEL_APART(k);
+            t.apart_a = t.rows ? ceil_div(k, 16) * 16 + 16 : STRIP_APART(k);
+            if (t.rows && collides(t.apart_a, 2048)) t.apart_a += 16;
+            const int64_t a_size = t.a == FOR_ALL ? (t.rows ? g->m : t.strips) * t.apart_a : 0;
+            const int64_t b_size = t.b == FOR_ALL ? t.panels * t.apart_b : 0;
+            t.shared_b = kg_scratch(KG_SCRATCH_GEMM_SHARED, (size_t)(a_size + b_size) * sizeof(real));
+            t.shared_a = t.shared_b + b_size;
             const int64_t parts = (t.b == FOR_ALL ? ceil_div(t.panels, CHUNK_PANELS) : 0) +
                                   (t.a == FOR_ALL ? ceil_div(t.strips, STRIPS) : 0);
-            kg_parallel(pack_chunk, &t, parts * (t.last - t.first), (double)(a_size + columns * k) * 3e-4);
+            kg_parallel(pack_chunk, &t, parts * (t.last - t.first), (double)(a_size + b_size) * 3e-4);
         }
         kg_parallel(multiply_chunk, &t, t.row_chunks * t.column_chunks, us * (double)k / (double)g->k);
     }

@@ -6,14 +6,14 @@
  * computed together, so they cannot change a bit; KC can, and is the same everywhere. p is never split between threads
  * or lanes; but for a single column of B, where each element sums in 16 lanes (gemv.h).
  *
- * Speed. B is used in panels of 32 columns: in place where it is row-major, small and free of 4096-byte strides,
- * otherwise packed. A register tile multiplies a strip of rows of A, which stays in L1, with a panel that streams from
- * L2. Rows are split evenly, never padded. */
+ * Speed. B is used in panels of 32 columns (AVX2: 16): in place where it is row-major, small and free of 4096-byte
+ * strides, otherwise packed. A register tile multiplies a strip of rows of A, which stays in L1, with a panel that
+ * streams from L2. Rows are split evenly, never padded. */
 #include "matmul/gemm_tile.h"
 
 #include "matmul/gemm_pack.h"
 
-#define CHUNK_PANELS 8    /* 8 panels x KC = 384 KB of float32, within L2 */
+#define CHUNK_PANELS 8    /* 8 panels x KC = 384 KB of float32, or 192 of AVX2, within L2 */
 #define CHUNK_WORK 262144 /* multiply-adds, about 5 us: less is not worth a chunk */
 /* multiply-adds in a nanosecond, for the estimates that decide about threads: 2 vectors a cycle, at about 3.5 GHz */
 #define RATE (VEC_HAS_FMA ? 55.0 * sizeof(float) / sizeof(real) : 14.0 * sizeof(float) / sizeof(real))

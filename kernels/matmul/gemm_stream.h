@@ -1,8 +1,8 @@
 /* Few rows times a row-major B larger than the cache: p outside, so that B is read as it lies. Part of the gemm
  * template. */
 
-#define STREAM_ROWS 56
-#define STREAM_FLOATS 8192 /* accumulators of all rows stay in L1 */
+#define STREAM_ROWS (ROWS_AS_STRIPS ? 16 : 56) /* more are done sooner by tiles and packed panels */
+#define STREAM_FLOATS 8192                     /* accumulators of all rows stay in L1 */
 #define STREAM_PAD 32
 
 /* acc[i][j] += a[i, p .. p+3] B[p .. p+3, j], accumulators `width` apart. */

@@ -12,8 +12,13 @@
 #else
 #define MAX_ROWS 4
 #endif
-#define PANEL 32 /* columns of a packed panel of B, on every instruction set */
+#if defined KG_ISA_avx2
+#define PANEL 16 /* columns of a packed panel of B: a tile reads whole lines, one after the other */
+#else
+#define PANEL 32
+#endif
 #define LANES REAL_LANES
+#define STRIP ((MAX_ROWS + LANES - 1) / LANES * LANES) /* rows of a packed strip of A that is stored by columns */
 
 struct epilogue { /* what a finished block of accumulators becomes */
     real alpha, beta;
@@ -47,66 +52,96 @@ static __attribute__((noinline)) void finish(const struct epilogue *e, const rea
         int64_t c_row, int64_t n, const struct epilogue *e, int64_t column, const real *soon, int64_t soon_row
 typedef void tile(TILE_ARGS);
 
-/* acc[i][j] += A[i,p] B[p,j] for ROWS rows and VECS vectors, whose panels are `apart`. A scalar times a vector: the
- * broadcast comes straight from memory; five rows hang on one pointer, at 0, 1, 2, 3, 4 strides, which spares
- * registers. Each p fetches two values of the next strip of A into the cache. */
-#define TILE(ROWS, VECS)                                                                                          \
-    static void tile_##ROWS##x##VECS(TILE_ARGS) {                                                                 \
-        real_vec acc[ROWS][VECS];                                                                                 \
-        UNROLL                                                                                                    \
-        for (int i = 0; i < ROWS; i++) UNROLL                                                                     \
-        for (int j = 0; j < VECS; j++) acc[i][j] = real_set(0);                                                   \
-        UNROLL                                                                                                    \
-        for (int i = 0; i < ROWS; i++) __builtin_prefetch(c + i * c_row, 1);                                      \
-        const real *base[(ROWS + 4) / 5];                                                                         \
-        UNROLL                                                                                                    \
-        for (int i = 0; i < ROWS; i += 5) base[i / 5] = a + i * a_row;                                            \
-        for (int64_t p = 0; p < k; p++, b += ldb) {                                                               \
-            if (VECS == 2) __builtin_prefetch(soon + p), __builtin_prefetch(soon + soon_row + p);                 \
-            real_vec bv[VECS];                                                                                    \
-            UNROLL                                                                                                \
-            for (int j = 0; j < VECS; j++) bv[j] = real_loadu(b + j * LANES / PANEL * apart + j * LANES % PANEL); \
-            UNROLL                                                                                                \
-            for (int i = 0; i < ROWS; i++) {                                                                      \
-                real_vec x = real_set(base[i / 5][i % 5 * a_row]);                                                \
-                UNROLL                                                                                            \
-                for (int j = 0; j < VECS; j++) acc[i][j] = real_fma(x, bv[j], acc[i][j]);                         \
-            }                                                                                                     \
-            UNROLL                                                                                                \
-            for (int i = 0; i < ROWS; i += 5) base[i / 5] += a_col;                                               \
-        }                                                                                                         \
-        if (e->direct && n >= VECS * LANES) {                                                                     \
-            if (e->add) {                                                                                         \
-                UNROLL                                                                                            \
-                for (int i = 0; i < ROWS; i++) UNROLL                                                             \
-                for (int j = 0; j < VECS; j++) {                                                                  \
-                    real_vec rest = real_loadu(c + i * c_row + j * LANES);                                        \
-                    if (e->bias) rest = real_add(rest, real_loadu(e->bias + column + j * LANES));                 \
-                    acc[i][j] = real_add(acc[i][j], rest);                                                        \
-                }                                                                                                 \
-            } else if (e->bias) {                                                                                 \
-                UNROLL                                                                                            \
-                for (int j = 0; j < VECS; j++) {                                                                  \
-                    const real_vec bias = real_loadu(e->bias + column + j * LANES);                               \
-                    UNROLL                                                                                        \
-                    for (int i = 0; i < ROWS; i++) acc[i][j] = real_add(acc[i][j], bias);                         \
-                }                                                                                                 \
-            }                                                                                                     \
-            if (e->activation) {                                                                                  \
-                UNROLL                                                                                            \
-                for (int i = 0; i < ROWS; i++) UNROLL                                                             \
-                for (int j = 0; j < VECS; j++) acc[i][j] = real_activation(acc[i][j], GEMM_RELU);                 \
-            }                                                                                                     \
-            UNROLL                                                                                                \
-            for (int i = 0; i < ROWS; i++) UNROLL                                                                 \
-            for (int j = 0; j < VECS; j++) real_storeu(c + i * c_row + j * LANES, acc[i][j]);                     \
-        } else {                                                                                                  \
-            real out[ROWS * VECS * LANES];                                                                        \
-            UNROLL                                                                                                \
-            for (int i = 0; i < ROWS; i++) UNROLL                                                                 \
-            for (int j = 0; j < VECS; j++) real_storeu(out + (i * VECS + j) * LANES, acc[i][j]);                  \
-            finish(e, out, VECS * LANES, ROWS, column, c, c_row, n < VECS * LANES ? n : VECS * LANES);            \
-        }                                                                                                         \
+/* acc[i][j] += A[i,p] B[p,j] for one p; A_AT is A[i,p], B_AT where row p of B begins. */
+#define TILE_STEP(ROWS, VECS, A_AT, B_AT)                                                                          \
+    {                                                                                                              \
+        real_vec bv[VECS];                                                                                         \
+        UNROLL                                                                                                     \
+        for (int j = 0; j < VECS; j++) bv[j] = real_loadu((B_AT) + j * LANES / PANEL * apart + j * LANES % PANEL); \
+        UNROLL                                                                                                     \
+        for (int i = 0; i < ROWS; i++) {                                                                           \
+            real_vec x = real_set(A_AT);                                                                           \
+            UNROLL                                                                                                 \
+            for (int j = 0; j < VECS; j++) acc[i][j] = real_fma(x, bv[j], acc[i][j]);                              \
+        }                                                                                                          \
+    }
+
+/* Tiles of 12 accumulators, of AVX2, take their products as fast as the processor decodes instructions, or less fast
+ * where it shares the decoder with another thread: four steps with strides that are constants spare a fifth of them. */
+#if MAX_ROWS == 6
+#define TILE_FOUR(ROWS, VECS, A_AT)                                            \
+    for (; p + 4 <= k; p += 4, b += 4 * PANEL) {                               \
+        __builtin_prefetch(soon + p), __builtin_prefetch(soon + soon_row + p); \
+        UNROLL                                                                 \
+        for (int u = 0; u < 4; u++) TILE_STEP(ROWS, VECS, A_AT, b + u * PANEL) \
+        UNROLL                                                                 \
+        for (int i = 0; i < ROWS; i += 5) base[i / 5] += 4 * a_col;            \
+    }
+#define TILE_FOURS(ROWS, VECS)                                    \
+    if (VECS == 2 && ldb == PANEL) {                              \
+        if (a_col == 1)                                           \
+            TILE_FOUR(ROWS, VECS, base[i / 5][i % 5 * a_row + u]) \
+        else if (a_col == STRIP && a_row == 1)                    \
+            TILE_FOUR(ROWS, VECS, base[0][u * STRIP + i])         \
+    }
+#else
+#define TILE_FOURS(ROWS, VECS)
+#endif
+
+/* ROWS rows and VECS vectors, whose panels are `apart`. A scalar times a vector: the broadcast comes straight from
+ * memory; five rows hang on one pointer, at 0, 1, 2, 3, 4 strides, which spares registers. Each p fetches two values of
+ * the next strip of A into the cache. */
+#define TILE(ROWS, VECS)                                                                               \
+    static void tile_##ROWS##x##VECS(TILE_ARGS) {                                                      \
+        real_vec acc[ROWS][VECS];                                                                      \
+        UNROLL                                                                                         \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                          \
+        for (int j = 0; j < VECS; j++) acc[i][j] = real_set(0);                                        \
+        UNROLL                                                                                         \
+        for (int i = 0; i < ROWS; i++) __builtin_prefetch(c + i * c_row, 1);                           \
+        const real *base[(ROWS + 4) / 5];                                                              \
+        UNROLL                                                                                         \
+        for (int i = 0; i < ROWS; i += 5) base[i / 5] = a + i * a_row;                                 \
+        int64_t p = 0;                                                                                 \
+        TILE_FOURS(ROWS, VECS)                                                                         \
+        for (; p < k; p++, b += ldb) {                                                                 \
+            if (VECS == 2) __builtin_prefetch(soon + p), __builtin_prefetch(soon + soon_row + p);      \
+            TILE_STEP(ROWS, VECS, base[i / 5][i % 5 * a_row], b)                                       \
+            UNROLL                                                                                     \
+            for (int i = 0; i < ROWS; i += 5) base[i / 5] += a_col;                                    \
+        }                                                                                              \
+        if (e->direct && n >= VECS * LANES) {                                                          \
+            if (e->add) {                                                                              \
+                UNROLL                                                                                 \
+                for (int i = 0; i < ROWS; i++) UNROLL                                                  \
+                for (int j = 0; j < VECS; j++) {                                                       \
+                    real_vec rest = real_loadu(c + i * c_row + j * LANES);                             \
+                    if (e->bias) rest = real_add(rest, real_loadu(e->bias + column + j * LANES));      \
+                    acc[i][j] = real_add(acc[i][j], rest);                                             \
+                }                                                                                      \
+            } else if (e->bias) {                                                                      \
+                UNROLL                                                                                 \
+                for (int j = 0; j < VECS; j++) {                                                       \
+                    const real_vec bias = real_loadu(e->bias + column + j * LANES);                    \
+                    UNROLL                                                                             \
+                    for (int i = 0; i < ROWS; i++) acc[i][j] = real_add(acc[i][j], bias);              \
+                }                                                                                      \
+            }                                                                                          \
+            if (e->activation) {                                                                       \
+                UNROLL                                                                                 \
+                for (int i = 0; i < ROWS; i++) UNROLL                                                  \
+                for (int j = 0; j < VECS; j++) acc[i][j] = real_activation(acc[i][j], GEMM_RELU);      \
+            }                                                                                          \
+            UNROLL                                                                                     \
+            for (int i = 0; i < ROWS; i++) UNROLL                                                      \
+            for (int j = 0; j < VECS; j++) real_storeu(c + i * c_row + j * LANES, acc[i][j]);          \
+        } else {                                                                                       \
+            real out[ROWS * VECS * LANES];                                                             \
+            UNROLL                                                                                     \
+            for (int i = 0; i < ROWS; i++) UNROLL                                                      \
+            for (int j = 0; j < VECS; j++) real_storeu(out + (i * VECS + j) * LANES, acc[i][j]);       \
+            finish(e, out, VECS * LANES, ROWS, column, c, c_row, n < VECS * LANES ? n : VECS * LANES); \
+        }                                                                                              \
     }
 
 /* One vector wide, n <= LANES columns: reads no further, so that B may end there. */
