@@ -52,14 +52,25 @@ static int narrow_pays(const conv_shape *s, int64_t in, int64_t outs, int64_t wi
 }
 /* Whether forward is quicker with pixels in the lanes than with output channels. Estimated in cycles per output row, 16
  * multiply-adds in each; that may depend on the image, not on their number, though both have the same bits. */
+#define SEGMENT 8
 static int pixels_pay(const conv_shape *s) {
     if (s->groups != 1 || most(s->stride[0], s->stride[1]) > 4) return 0;
     double taps = s->kh * s->kw, k = taps * s->C, beyond = (double)((s->kw - 1) * s->dilation[1] / s->stride[1]);
-    double columns = least(ceil_div(s->OW, 16) * 16, s->OW + beyond) / 16., vectors = ceil_div(s->K, 16);
-    if (columns * 16 < ceil_div(s->OW, 16) * 16) columns += 0.4; /* rows together: what is idle at their end */
-    double turned = s->C >= 16 ? s->C * 12. : 100;               /* 16 pixels of a source row */
+    double columns = least(ceil_div(s->OW, VEC_LANES) * VEC_LANES, s->OW + beyond) / 16.;
+    double vectors = ceil_div(s->K, VEC_LANES) * VEC_LANES / 16.;
+    if (columns * 16 < ceil_div(s->OW, VEC_LANES) * VEC_LANES)
+        columns += 0.4;                            /* rows together: what is idle at their end */
+    double turned = s->C >= 16 ? s->C * 12. : 100; /* 16 pixels of a source row */
     double by_pixels = columns * (s->K * k * on_image(s, 0) + vectors * 110 + s->stride[0] * s->stride[1] * turned);
-    return by_pixels < s->OW * vectors * (k * on_image(s, 0) * on_image(s, 1) + 4);
+    double by_channels = s->OW * vectors * (k * on_image(s, 0) * on_image(s, 1) + 4);
+    /* To begin a segment takes as long as a step of a small tile: with pixels in the lanes each tap is one, or else
+     * each row of taps. */
+    if (TILE_ROWS < 14) {
+        by_pixels += SEGMENT * taps * on_image(s, 0) * ceil_div(s->K, TILE_ROWS) * columns * 16 / PANEL;
+        by_channels += SEGMENT * (s->dilation[1] == 1 ? s->kh : taps) * on_image(s, 0) * ceil_div(s->OW, TILE_ROWS) *
+                       vectors * 16 / PANEL;
+    }
+    return by_pixels < by_channels;
 }
 
 static int depthwise(const conv_shape *s) { return s->groups == s->C && s->K == s->C && s->C > 1; }

@@ -15,10 +15,44 @@ static inline const float *beyond(const float *p, int64_t bytes) { return (const
 
 static inline void fetch(conv_ahead *two) {
     for (conv_ahead *z = two; z < two + 2; z++) {
+        if (z->at >= z->end) continue;
         const float *stop = z->end - z->at < z->step ? z->end : z->at + z->step;
         for (; z->at < stop; z->at += 16) __builtin_prefetch(z->at, 0, 2);
     }
 }
+
+/* acc[i][j] += a[i] b[j] for one p of the reduction, whose values lie at A_AT and B_AT. */
+#define TILE_STEP(V, LANES, LISTED, ROWS, VECS, A_AT, B_AT)                                         \
+    {                                                                                               \
+        const float *row = A_AT;                                                                    \
+        V##_f32 bv[VECS];                                                                           \
+        UNROLL                                                                                      \
+        for (int j = 0; j < VECS; j++) bv[j] = V##_loadu((B_AT) + j * LANES);                       \
+        if (LISTED) HIDE(from);                                                                     \
+        UNROLL                                                                                      \
+        for (int i = 0; i < ROWS; i++) {                                                            \
+            V##_f32 xv = V##_set(LISTED ? row[from[i]] : row[i % 4 == 3 ? a_row3 : i % 4 * a_row]); \
+            if (!LISTED && i % 4 == 3) row += 4 * a_row;                                            \
+            UNROLL                                                                                  \
+            for (int j = 0; j < VECS; j++) acc[i][j] = V##_fma(xv, bv[j], acc[i][j]);               \
+        }                                                                                           \
+    }
+
+/* Tiles of 12 accumulators, of AVX2, take their products as fast as the processor decodes instructions, or less fast
+ * where it shares the decoder with another thread: four steps at a time, of values of A side by side, spare a tenth. */
+#if TILE_ROWS == 6
+#define TILE_FOURS(V, LANES, LISTED, ROWS, VECS)                                  \
+    const int64_t b_step3 = 3 * b_step;                                           \
+    if (a_step == sizeof *x)                                                      \
+        for (; p >= 4; p -= 4, x += 4, y = beyond(y, 4 * b_step)) {               \
+            TILE_STEP(V, LANES, LISTED, ROWS, VECS, x, y)                         \
+            TILE_STEP(V, LANES, LISTED, ROWS, VECS, x + 1, beyond(y, b_step))     \
+            TILE_STEP(V, LANES, LISTED, ROWS, VECS, x + 2, beyond(y, 2 * b_step)) \
+            TILE_STEP(V, LANES, LISTED, ROWS, VECS, x + 3, beyond(y, b_step3))    \
+        }
+#else
+#define TILE_FOURS(V, LANES, LISTED, ROWS, VECS)
+#endif
 
 /* c[i][j] = sum_p a[first + i, p] b[p][j]: ROWS rows, VECS vectors, whole (`vec`) or `half` ones. The scalar times
  * vector form broadcasts from memory. LISTED: rows lie where lists say. */
@@ -44,20 +78,10 @@ static inline void fetch(conv_ahead *two) {
         for (const conv_segment *s = A->list, *end = s + A->segments; s < end; s++) {                                 \
             const float *x = a + s->a, *y = b + s->b;                                                                 \
             if (A->ahead) fetch(A->ahead);                                                                            \
-            for (int64_t p = s->k; p > 0; p--, x = beyond(x, a_step), y = beyond(y, b_step)) {                        \
-                const float *row = x;                                                                                 \
-                V##_f32 bv[VECS];                                                                                     \
-                UNROLL                                                                                                \
-                for (int j = 0; j < VECS; j++) bv[j] = V##_loadu(y + j * LANES);                                      \
-                if (LISTED) HIDE(from);                                                                               \
-                UNROLL                                                                                                \
-                for (int i = 0; i < ROWS; i++) {                                                                      \
-                    V##_f32 xv = V##_set(LISTED ? x[from[i]] : row[i % 4 == 3 ? a_row3 : i % 4 * a_row]);             \
-                    if (!LISTED && i % 4 == 3) row += 4 * a_row;                                                      \
-                    UNROLL                                                                                            \
-                    for (int j = 0; j < VECS; j++) acc[i][j] = V##_fma(xv, bv[j], acc[i][j]);                         \
-                }                                                                                                     \
-            }                                                                                                         \
+            int64_t p = s->k;                                                                                         \
+            TILE_FOURS(V, LANES, LISTED, ROWS, VECS)                                                                  \
+            for (; p > 0; p--, x = beyond(x, a_step), y = beyond(y, b_step))                                          \
+                TILE_STEP(V, LANES, LISTED, ROWS, VECS, x, y)                                                         \
         }                                                                                                             \
         HIDE(c_row);                                                                                                  \
         const V##_f32 least_value = V##_set(e->relu ? 0 : -INFINITY);                                                 \
@@ -139,8 +163,8 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, 
     for (int64_t j = 0, most_rows, columns; j < n; j += columns) {
         tile *const *tiles = tiles_for(n - j, listed, &most_rows, &columns);
         const float *of_panel = b + j / PANEL * panel + j % PANEL;
-        int64_t strips = ceil_div(m, most_rows);
-        int64_t few = m / strips, longer = m % strips; /* rows split evenly, never padded */
+        int64_t strips = m <= most_rows ? 1 : ceil_div(m, most_rows);
+        int64_t few = strips == 1 ? m : m / strips, longer = m - few * strips; /* rows split evenly, never padded */
         for (int64_t s = 0, i = 0, rows; s < strips; s++, i += rows) {
             rows = few + (s < longer);
             float *to = listed ? c + j : c + i * c_row + j;
