@@ -112,6 +112,19 @@ def test_rounding_error_of_winograd(channels, relu):
         assert np.abs(error).max() <= 4e-5 * rms
 
 
+def test_rounding_error_of_the_gradient_of_a_long_sequence():
+    """Grouped: a row is summed in pieces."""
+    x, weight = random_tensors((1, 8, 100_000), (8, 2, 3))
+    grad_out = np.random.default_rng(1).standard_normal((1, 8, 100_000))
+    gradients = []
+    for dtype in ("float32", "float64"):
+        inputs = [kg.tensor(a.numpy().astype(dtype)).requires_grad_() for a in (x, weight)]
+        ops.conv1d(*inputs, padding=1, groups=4).backward(kg.tensor(grad_out.astype(dtype)))
+        gradients.append(inputs[1].grad.numpy())
+    actual, expected = gradients
+    assert np.abs(actual - expected).max() <= 1e-6 * np.sqrt(np.mean(expected**2))
+
+
 def test_high_precision_is_a_plain_sum(high_precision):
     x, weight = random_tensors((1, 64, 8, 8), (64, 64, 3, 3))
     assert ops.get_conv_precision() == "high"

@@ -11,6 +11,7 @@
 #define SLICES 8
 #define FEW_CHUNKS 16
 #define MAX_ROWS 32           /* of a band */
+#define RUN 256               /* pixels of a block of bands, of several rows or of a piece of one, at least */
 #define MAX_SEGMENTS 256      /* rows of a block of pixels */
 #define BLOCK 65536           /* floats of gathered rows: a quarter of L2 */
 #define BLOCK_TAPS 131072     /* floats of x and grad_out: half of L2 */
@@ -25,8 +26,9 @@ typedef struct {
     float *partial, *grad_weight; /* partial[slice][group][(tap, c)][ldc] */
     float *bias;                  /* [slice][channel], or NULL */
     int64_t images, groups, merge, in, outs, k, pixels, slices, ranges, range, block, ldc, taps, cuts;
-    int fetch;  /* rows of x and grad_out are not in a cache: each block fetches the next */
-    int turned; /* partial[slice][group][tap][k][ldc], for few output channels */
+    int64_t pieces; /* of an output row, for bands; 1 without groups */
+    int fetch;      /* rows of x and grad_out are not in a cache: each block fetches the next */
+    int turned;     /* partial[slice][group][tap][k][ldc], for few output channels */
 } gradient;
 
 /* sums[c] += sum over pixels of g[pixel stride + c]: runs of 64 pixels by fours, in order. */
@@ -141,16 +143,17 @@ static void fetch_rows(const gradient *z, int64_t row0, int64_t row1, int64_t se
     for (int i = 0; i < 2; i++) two[i].step = ceil_div(ceil_div(two[i].end - two[i].at, segments), 16) * 16;
 }
 
-/* Few channels, without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, and
- * a group. Bands of padded rows, of one image or of several, are the left operand as they stand: its rows, (tap, c),
- * are listed by where they start. */
+/* Few channels, without gathering, for enough slices to go round: chunk, a slice of the output rows of all images, or
+ * of the pieces of long ones, and a group. Bands of padded rows, of one image or of several, are the left operand as
+ * they stand: its rows, (tap, c), are listed by where they start. */
 static void slice_gradient_band(void *context, int64_t chunk) {
     const gradient *z = context;
-    const conv_axis *v = z->axes, *h = z->axes + 1;
-    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups;
-    int64_t row = cut(v->outputs * z->images, z->slices, slice),
-            end = cut(v->outputs * z->images, z->slices, slice + 1);
-    int64_t room = KG_NAME(conv_band_floats)(z->axes, stride, z->in, least(z->block, v->outputs));
+    conv_axis axes[2] = {z->axes[0], z->axes[1]}, *v = axes, *h = axes + 1;
+    int64_t slice = chunk / z->groups, group = chunk % z->groups, stride = z->in * z->groups, width = h->outputs;
+    int64_t units = v->outputs * z->images * z->pieces, first = h->first;
+    int64_t unit = cut(units, z->slices, slice), end = cut(units, z->slices, slice + 1);
+    h->outputs = ceil_div(width, z->pieces);
+    int64_t room = KG_NAME(conv_band_floats)(axes, stride, z->in, least(z->block, v->outputs));
     int64_t bands = ceil_div(z->block - 1, v->outputs) + 1, panels = ceil_div(z->outs, PANEL);
     const int in_place = z->groups == 1 && z->outs % VEC_LANES == 0;
     int64_t g_row = in_place ? z->outs : packed_row(z);
@@ -161,27 +164,30 @@ static void slice_gradient_band(void *context, int64_t chunk) {
     float *band_room = (float *)(into + z->k), *packed = band_room + bands * room;
     conv_epilogue e = {0};
     conv_segment list[MAX_ROWS];
-    for (int64_t rows; row < end; row += rows, e.add = 1) {
+    for (int64_t rows; unit < end; unit += rows, e.add = 1) {
         conv_ahead ahead[2] = {{0}};
         conv_band band = {0};
-        rows = least(z->block, end - row);
+        int64_t row = unit / z->pieces, x0 = cut(width, z->pieces, unit % z->pieces);
+        int64_t across = cut(width, z->pieces, unit % z->pieces + 1) - x0;
+        h->first = first + x0 * h->step;
+        rows = least(z->block, end - unit);
         if (z->groups == 1) rows = least(rows, v->outputs - row % v->outputs);
         if (z->groups == 1 && row + rows < end)
             fetch_rows(z, row + rows, least(row + rows + z->block, end), panels * ceil_div(z->k, TILE_ROWS) * rows,
                        ahead);
-        add_to_bias(z, slice, group, 0, row * h->outputs, (row + rows) * h->outputs, !e.add);
+        int64_t pixel = row * width + x0, pixels = rows * across;
+        add_to_bias(z, slice, group, 0, pixel, pixel + pixels, !e.add);
         for (int64_t i = 0, count, at = 0; i < rows; i += count, at += room) {
             int64_t n = (row + i) / v->outputs, y = (row + i) % v->outputs;
             count = least(rows - i, v->outputs - y);
             const float *image = z->x + n * v->source * h->source * stride + group * z->in;
-            conv_band next = KG_NAME(conv_make_band)(z->axes, image, stride, z->in, y, y + count, band_room + at);
+            conv_band next = KG_NAME(conv_make_band)(axes, image, stride, z->in, y, y + count, band_room + at);
             if (i == 0) band = next;
             for (int64_t j = 0; j < count; j++)
-                list[i + j] = (conv_segment){at + j * v->step * band.row, (i + j) * h->outputs * g_row, h->outputs};
+                list[i + j] = (conv_segment){at + j * v->step * band.row, (i + j) * across * g_row, across};
         }
-        const float *g = z->grad_out + row * h->outputs * z->outs;
-        int64_t pixels = rows * h->outputs;
-        if (!in_place) pack_panels(z, group, row * h->outputs, row * h->outputs + pixels, packed), g = packed;
+        const float *g = z->grad_out + pixel * z->outs;
+        if (!in_place) pack_panels(z, group, pixel, pixel + pixels, packed), g = packed;
         conv_operand a = {.at = band.at, .col = h->step * z->in, .segments = rows, .list = list, .ahead = ahead};
         float *to = z->partial + (slice * z->groups + group) * z->k * z->ldc;
         int64_t panel = in_place ? PANEL : pixels * PANEL, line = h->taps * z->in;
@@ -419,7 +425,9 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
     const int band =
         groups > 1 || (s->dilation[1] == 1 && s->OW >= 8 && z.slices >= SLICES / 2 && s->N * s->OH >= z.slices);
     if (band) {
-        z.block = least(groups == 1 ? s->OH : s->N * s->OH, least(MAX_ROWS, ceil_div(256, s->OW)));
+        z.block = least(groups == 1 ? s->OH : s->N * s->OH, least(MAX_ROWS, ceil_div(RUN, s->OW)));
+        z.pieces = groups == 1 ? 1 : most(1, s->OW / RUN);
+        z.slices = least(z.slices, s->N * s->OH * z.pieces);
         make_room(&z, bytes, grad_bias != NULL);
         kg_parallel(slice_gradient_band, &z, z.slices * z.groups, us);
         sum_bias(&z, grad_bias);

@@ -227,6 +227,17 @@ CASES = [
         kwargs=[{"padding": 2, "groups": 4}, {"stride": (2, 3), "groups": 4}],
     ),
     _case(
+        "conv2d_grouped_rows",  # few rows, the last two longer than a block
+        shapes=[
+            ((1, 16, 1, 140), (8, 4, 1, 3), True),
+            ((1, 8, 2, 400), (12, 2, 1, 3), True),
+            ((1, 24, 2, 530), (28, 6, 2, 1), False),
+            ((1, 48, 1, 1050), (60, 12, 2, 3), True),
+        ],
+        kwargs=[{"padding": 1, "groups": 4}, {"padding": (1, 4), "stride": (1, 2), "dilation": (1, 3), "groups": 4}],
+        tolerance=2,
+    ),
+    _case(
         "conv2d_depthwise",
         shapes=[
             ((2, 18, 7, 9), (18, 1, 3, 3), True),
@@ -262,6 +273,14 @@ CASES = [
         shapes=[((2, 3, 17), (5, 3, 3), True), ((3, 17), (5, 3, 5), False)],
         kwargs=[{"padding": 1}, {"stride": 2, "padding": 3, "dilation": 2}, {"padding": "same"}],
         flops=None,
+    ),
+    _case(
+        "conv1d_grouped",
+        op="conv1d",
+        shapes=[((1, 16, 256), (16, 4, 3), True), ((2, 8, 1100), (12, 2, 1), True)],
+        kwargs=[{"padding": 1, "groups": 4}],
+        flops=None,
+        tolerance=2,
     ),
     _case(
         "conv_transpose2d",
@@ -302,5 +321,15 @@ CASES = [
         shapes=[((2, 4, 6), (4, 3, 3), 3)],
         kwargs=[{"stride": 2, "padding": 1}],
         flops=None,
+    ),
+    _case(
+        "conv_transpose1d_grouped",
+        op="conv_transpose1d",
+        make=_make_transposed,
+        kernels=("conv_transpose2d_forward",),
+        shapes=[((1, 8, 300), (8, 3, 3), 6), ((1, 8, 700), (8, 4, 3), None)],
+        kwargs=[{"padding": 1, "groups": 2}],
+        flops=None,
+        tolerance=2,
     ),
 ]
