@@ -84,6 +84,36 @@ def test_fifty_steps_have_the_same_bits_on_avx2_and_avx512(expected, level):
         assert trained() == expected
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("exponent", [-2, -1, -0.5, 0, 0.5, 1, 2, 2.7, 3, 4, 5])
+def test_a_power_alone_has_the_bits_it_has_in_a_batch(exponent, level):
+    """However the exponent is given: a number, a tensor of one, one for each element, among others."""
+    rng = np.random.default_rng(0)
+    x, g = (kg.tensor(rng.standard_normal((5, 29)).astype("f")) for _ in range(2))
+    x[0, :4] = kg.tensor([0.0, -0.0, float("inf"), float("-inf")])
+    each = kg.full((5, 29), float(exponent))
+    mixed = kg.tensor(rng.standard_normal((5, 29)).astype("f"))
+    mixed[:, ::3] = exponent
+
+    def power_and_slope(x, exponent, g):
+        x = x.clone().requires_grad_()
+        y = x**exponent
+        y.backward(g)
+        return y.detach().numpy(), x.grad.numpy()
+
+    with use_backend(f"auto:{level}"):
+        expected = power_and_slope(x, float(exponent), g)
+        ways = [(slice(None), e) for e in (exponent, kg.tensor(float(exponent)), each[:1, :1], each, each[:, :1])]
+        ways += [((slice(None), slice(0, None, 3)), mixed[:, ::3])]
+        ways += [((i, j), e) for i in range(2) for j in range(29) for e in (exponent, each[i, j])]
+        ways += [((i, slice(j, j + 1)), each[0, :1]) for i in range(2) for j in range(29)]
+        for place, e in ways:
+            for actual, whole in zip(power_and_slope(x[place], e, g[place]), expected, strict=True):
+                assert actual.tobytes() == np.ascontiguousarray(whole[place]).tobytes(), (place, e)
+        for actual, whole in zip(power_and_slope(x, mixed, g), expected, strict=True):
+            assert np.array_equal(actual[:, ::3], whole[:, ::3], equal_nan=True)
+
+
 ALONE = {
     "linear": (lambda: nn.Linear(100, 37), (100,)),
     "linear of sequences": (lambda: nn.Linear(40, 65), (7, 40)),

@@ -34,6 +34,12 @@ def _positive(rng, shapes):
     return abs(x) + 0.3, y
 
 
+def _exponents(rng, shapes):
+    """Bases that are positive, exponents with a formula of their own and others."""
+    x, _ = _positive(rng, shapes)
+    return x, np.asarray(rng.choice([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 2.7, 3.0, 4.0, 5.0], shapes[1]))
+
+
 def _ties(rng, shapes):
     return tuple(np.asarray(rng.integers(-2, 3, s), "float64") for s in shapes)
 
@@ -86,6 +92,16 @@ CASES = [
         tolerance=4,
         bench=[(1024, 1024)],
         arrays_moved=2,
+    ),
+    OpCase(
+        "pow_exponents",
+        ops.pow,
+        torch="pow",
+        shapes=PAIRS,
+        make=_exponents,
+        grad=(0, 1),
+        kernels=("pow_forward", "pow_backward_x", "pow_backward_y"),
+        tolerance=4,
     ),
     _binary("maximum", slopes=("maximum_backward_x", "maximum_backward_y")),
     _binary("minimum", slopes=("minimum_backward_x", "minimum_backward_y")),
