@@ -107,6 +107,19 @@ def test_in_place_with_overlapping_memory():
         kg.ones(1).expand(4).add_(1)
 
 
+@pytest.mark.parametrize("level", kg.available_levels())
+@pytest.mark.parametrize("exponent", [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0, 4.0])
+def test_powers_and_slopes_at_the_ends(exponent, level):
+    ends = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], "f")
+    x = kg.tensor(ends, requires_grad=True)
+    with kg.core.use_backend(f"auto:{level}"), np.errstate(all="ignore"):
+        y = kg.pow(x, kg.tensor(exponent))
+        y.sum().backward()
+        exponents = np.full(5, exponent)  # for one exponent NumPy, too, has formulas of its own
+        np.testing.assert_array_equal(y.detach().numpy(), np.power(ends, exponents))
+        np.testing.assert_array_equal(x.grad.numpy(), exponent * np.power(ends, exponents - 1))
+
+
 def test_read_only_memory_is_not_written():
     a = np.ones(3, "f")
     a.setflags(write=False)

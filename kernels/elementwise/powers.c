@@ -19,7 +19,8 @@ VEC_INLINE vec_f32 root(vec_f32 a) { /* of -0 and -infinity as C's pow has it */
     apply(3, 3.0f, vec_mul(vec_mul(a, a), a), vec_mul(vec_set(3.0f), vec_mul(a, a)))                                   \
     apply(4, 4.0f, vec_mul(vec_mul(a, a), vec_mul(a, a)), vec_mul(vec_set(4.0f), vec_mul(vec_mul(a, a), a)))           \
     apply(half, 0.5f, root(a), vec_mul(vec_set(0.5f), inverse(root(a))))                                               \
-    apply(minus_half, -0.5f, inverse(root(a)), vec_mul(vec_set(-0.5f), vec_mul(inverse(a), inverse(root(a)))))         \
+    apply(minus_half, -0.5f, inverse(root(a)),                                                                         \
+          vec_mul(vec_set(-0.5f), vec_mul(inverse(vec_abs(a)), inverse(root(a)))))                                     \
     apply(minus_1, -1.0f, inverse(a), vec_neg(vec_mul(inverse(a), inverse(a))))                                        \
     apply(minus_2, -2.0f, vec_mul(inverse(a), inverse(a)),                                                             \
           vec_mul(vec_set(-2.0f), vec_mul(inverse(a), vec_mul(inverse(a), inverse(a)))))
