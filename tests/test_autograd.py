@@ -85,6 +85,22 @@ def test_in_place_change_of_a_saved_tensor_is_noticed():
         z.sum().backward()
 
 
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm", "batch_norm", "group_norm"])
+def test_a_norm_with_a_weight_of_strides(norm):
+    """Of which it keeps a copy, whose version is another."""
+    x, columns = kg.randn(5, 6).requires_grad_(), kg.ones(6, 2)
+    columns[:, 0] = kg.arange(6.0)
+    columns.mul_(2)
+    weight = columns[:, 0].requires_grad_()
+    arguments = {"layer_norm": ((6,),), "rms_norm": ((6,),), "batch_norm": (None, None), "group_norm": (2,)}[norm]
+    options = {"training": True} if norm == "batch_norm" else {}
+    out = getattr(kg.nn.functional, norm)(x, *arguments, weight=weight, **options)
+    out.backward(kg.ones(5, 6))
+    plain = weight.detach().clone().requires_grad_()
+    getattr(kg.nn.functional, norm)(x, *arguments, weight=plain, **options).backward(kg.ones(5, 6))
+    np.testing.assert_array_equal(weight.grad.numpy(), plain.grad.numpy())
+
+
 def test_in_place_on_a_leaf_is_refused_and_allowed_without_grad():
     x = leaf(3)
     with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):

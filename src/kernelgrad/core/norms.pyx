@@ -42,7 +42,7 @@ cdef class NormNode(Node):
         connect(self, x, weight, bias)
         self.has_bias = bias is not None
         self.x_version = self.x.storage.version
-        self.weight_version = 0 if weight is None else weight.storage.version
+        self.weight_version = 0 if self.weight is None else self.weight.storage.version
         record(self, out)
         return True
 
