@@ -101,6 +101,45 @@ def test_a_norm_with_a_weight_of_strides(norm):
     np.testing.assert_array_equal(weight.grad.numpy(), plain.grad.numpy())
 
 
+def of_three(name, wanted):
+    """Arguments of lerp, addcmul or addcdiv, of which one wants a gradient, and the result."""
+    arguments = [kg.tensor([1.0, 2.0, 3.0]) + i for i in range(3)]
+    arguments[wanted].requires_grad_()
+    return arguments, getattr(kg, name)(*arguments)
+
+
+# which operands the gradient of which is made of
+NEEDED = {
+    "lerp": [(2,), (2,), (0, 1)],
+    "addcmul": [(), (2,), (1,)],
+    "addcdiv": [(), (2,), (1, 2)],
+}
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+@pytest.mark.parametrize("name", NEEDED)
+def test_of_three_operands_those_that_no_wanted_gradient_needs_may_change(name, wanted):
+    arguments, out = of_three(name, wanted)
+    out.sum().backward()
+    expected = arguments[wanted].grad.numpy()
+    for changed in {0, 1, 2} - {wanted}:
+        arguments, out = of_three(name, wanted)
+        arguments[changed].add_(1)
+        if changed in NEEDED[name][wanted]:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                out.sum().backward()
+        else:
+            out.sum().backward()
+            np.testing.assert_array_equal(arguments[wanted].grad.numpy(), expected)
+
+
+def test_lerp_in_place_towards_a_parameter():
+    p, y = leaf(3), kg.zeros(3)
+    y.lerp_(p, 0.5)
+    y.sum().backward()
+    np.testing.assert_array_equal(p.grad.numpy(), [0.5] * 3)
+
+
 def test_in_place_on_a_leaf_is_refused_and_allowed_without_grad():
     x = leaf(3)
     with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):

@@ -343,7 +343,8 @@ class Lerp(Function):
 
     @staticmethod
     def forward(ctx, x, end, weight):
-        ctx.save_for_backward(x, end, weight)
+        grad_x, grad_end, grad_weight = ctx.needs_input_grad
+        ctx.save_for_backward(*(x, end) if grad_weight else (None, None), weight if grad_x or grad_end else None)
         ctx.shapes = x.shape, end.shape, weight.shape
         return core.broadcast(core.kernel("lerp_forward"), x, end, weight)
 
@@ -358,7 +359,8 @@ class Addcmul(Function):
 
     @staticmethod
     def forward(ctx, x, y, z, value):
-        ctx.save_for_backward(y, z)
+        _, grad_y, grad_z, _ = ctx.needs_input_grad
+        ctx.save_for_backward(y if grad_z else None, z if grad_y else None)
         ctx.shapes, ctx.value = (x.shape, y.shape, z.shape), value
         return core.broadcast(core.kernel("addcmul_forward"), x, y, z, scalars=(value,))
 
@@ -373,14 +375,15 @@ class Addcdiv(Function):
 
     @staticmethod
     def forward(ctx, x, y, z, value):
-        ctx.save_for_backward(y, z)
+        _, grad_y, grad_z, _ = ctx.needs_input_grad
+        ctx.save_for_backward(y if grad_z else None, z if grad_y or grad_z else None)
         ctx.shapes, ctx.value = (x.shape, y.shape, z.shape), value
         return core.broadcast(core.kernel("addcdiv_forward"), x, y, z, scalars=(value,))
 
     @staticmethod
     def backward(ctx, g):
         y, z = ctx.saved_tensors
-        slope = mul(div(g, z), ctx.value)
+        slope = None if z is None else mul(div(g, z), ctx.value)
         return *_reduced(ctx, lambda: g, lambda: slope, lambda: mul(slope, div(y, mul(z, -1.0)))), None
 
 
