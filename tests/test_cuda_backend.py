@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("greenlet")
 
 import kernelgrad as kg  # noqa: E402
-from kernelgrad import core, cuda  # noqa: E402
+from kernelgrad import core, cuda, ops  # noqa: E402
 from kernelgrad.backends.cuda import copies, device  # noqa: E402
 from kernelgrad.backends.cuda.backend import start  # noqa: E402
 from kernelgrad.backends.cuda.simulated import SimulatedGpu  # noqa: E402
@@ -104,6 +104,36 @@ def test_devices_draw_the_same_numbers(draw):
     cuda.manual_seed(3)
     if draw is kg.rand:
         assert (draw(100, device="cuda").cpu().numpy() == expected).all()
+
+
+THREE = {
+    "lerp": lambda x, y, z: ops.lerp(x, y, z),
+    "addcmul": lambda x, y, z: ops.addcmul(x, y, z, value=2),
+    "addcdiv": lambda x, y, z: ops.addcdiv(x, y, z, value=2),
+    "where": lambda x, y, z: ops.where(x > 0, y, z),
+    "broadcast": lambda x, y, z: core.broadcast(core.kernel("add_forward"), x, y),
+}
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_operands_on_two_devices_are_refused(name):
+    for places in (("cpu", "cuda", "cpu"), ("cuda", "cpu", "cuda"), ("cpu", "cuda", "cuda")):
+        with pytest.raises(RuntimeError, match="on the same device"):
+            THREE[name](*(kg.ones(3, device=place) for place in places))
+
+
+@pytest.mark.parametrize("name", [name for name in THREE if name != "broadcast"])
+def test_single_numbers_may_come_from_the_cpu(name):
+    values = [kg.tensor(v) for v in ([0.5, -1.0, 2.0], [3.0, 1.0, 2.0], [0.25, 2.0, 4.0])]
+    for single in range(3):
+        operands = [x if i != single else x[0] for i, x in enumerate(values)]
+        expected = THREE[name](*operands).numpy()
+        mixed = [x if i == single else x.to("cuda") for i, x in enumerate(operands)]
+        out = THREE[name](*mixed)
+        assert out.device == "cuda"
+        np.testing.assert_allclose(out.cpu().numpy(), expected, rtol=1e-6)
+    with pytest.raises(RuntimeError, match="on the same device"):
+        THREE[name](values[0].to("cuda"), kg.tensor(1.0, requires_grad=True), values[2].to("cuda"))
 
 
 def python(script, **environment):

@@ -21,10 +21,12 @@ cdef extern from "runtime/pool.h":
 
 
 cdef int broadcast_shape(list inputs, int64_t *dims, str name) except -1:
-    """The common shape of the inputs by NumPy's rule; returns the number of dimensions."""
-    cdef int nd = 0, i, offset
+    """The common shape of the inputs by NumPy's rule, which must be on one device; returns the number of dimensions."""
+    cdef int nd = 0, i, offset, on = (<Array>inputs[0]).on
     cdef Array x
     for x in inputs:
+        if x.on != on:
+            refuse_devices(name)
         if x.nd > nd:
             nd = x.nd
     for i in range(nd):
@@ -40,6 +42,10 @@ cdef int broadcast_shape(list inputs, int64_t *dims, str name) except -1:
                     raise RuntimeError(f"{name}: shapes {shapes} do not broadcast: sizes {dims[offset + i]} and {x.dims[i]} differ in dimension "
                                        f"{offset + i}; each pair must be equal or one of them 1")
     return nd
+
+
+cdef int refuse_devices(str name) except -1:
+    raise RuntimeError(f"{name}: expected all tensors to be on the same device, got one on cpu and one on cuda: move one with .to()")
 
 
 cdef struct Rows:
@@ -103,6 +109,8 @@ cdef Array broadcast_run(Kernel k, list inputs, int out_code, const double *scal
                 break
     elif not out.nd == nd or not all_equal(out, dims):
         raise RuntimeError(f"{k.name}: output with shape {shape_tuple(out)} doesn't match the broadcast shape {tuple([dims[i] for i in range(nd)])}")
+    elif out.on != (<Array>inputs[0]).on:
+        refuse_devices(k.name)
     if out.size == 0:
         return out
     x = <Array>inputs[k.key]

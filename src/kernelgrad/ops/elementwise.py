@@ -247,13 +247,34 @@ def where(condition, input=None, other=None):
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
         )
-    dtype = core.result_type(input, other)
-    x, y = (_as_array(v, dtype, condition.device) for v in (input, other))
+    dtype, device = core.result_type(input, other), _common_device("where", condition, input, other)
+    x, y = (_as_array(v, dtype, device) for v in (input, other))
+    if condition.device is not device:
+        condition = _as_array(condition, condition.dtype, device)
     return Where.apply(condition, x, y)
 
 
+def _common_device(name, *operands):
+    """The device of an op's tensors: the GPU where one of them is there, for single numbers may come from the CPU."""
+    device = None
+    for x in operands:
+        if isinstance(x, Array):
+            device = x.device
+            if device.type != "cpu":
+                return device
+    if device is None:
+        kinds = ", ".join(type(x).__name__ for x in operands)
+        raise TypeError(f"{name}(): at least one argument must be a Tensor, got {kinds}")
+    return device
+
+
 def _as_array(value, dtype, device):
-    return core.to_dtype(value, dtype) if isinstance(value, Array) else core.full((), value, dtype, device)
+    """`value` in a dtype; numbers, and tensors of one that want no gradient, on a device."""
+    if isinstance(value, Array):
+        if value.ndim or value.requires_grad or value.device is device:
+            return core.to_dtype(value, dtype)
+        value = value.item()
+    return core.full((), value, dtype, device)
 
 
 _clamp = Unary("clamp", saves=INPUT, scalars=(("lo", float("-inf")), ("hi", float("inf"))))
@@ -320,12 +341,11 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
 # ---- Three operands in one pass ----
 
 
-def _alike(*operands):
+def _alike(name, *operands):
     """The operands as arrays of one floating dtype that has kernels, or None."""
-    dtype = core.result_type(*operands)
+    device, dtype = _common_device(name, *operands), core.result_type(*operands)
     if dtype not in (core.float32, core.float64):
         return None
-    device = next(x.device for x in operands if isinstance(x, Array))
     return [_as_array(x, dtype, device) for x in operands]
 
 
@@ -389,13 +409,13 @@ class Addcdiv(Function):
 
 def lerp(input, end, weight):
     """``input + weight * (end - input)``, broadcast; with a weight of 1 exactly `end`. `weight` may be a number."""
-    arrays = _alike(input, end, weight)
+    arrays = _alike("lerp", input, end, weight)
     return add(input, mul(sub(end, input), weight)) if arrays is None else Lerp.apply(*arrays)
 
 
 def addcmul(input, tensor1, tensor2, *, value=1):
     """``input + value * tensor1 * tensor2``, broadcast."""
-    arrays = _alike(input, tensor1, tensor2)
+    arrays = _alike("addcmul", input, tensor1, tensor2)
     if arrays is None:
         return add(input, mul(tensor1, tensor2), alpha=value)
     return Addcmul.apply(*arrays, float(value))
@@ -403,7 +423,7 @@ def addcmul(input, tensor1, tensor2, *, value=1):
 
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """``input + value * tensor1 / tensor2``, broadcast."""
-    arrays = _alike(input, tensor1, tensor2)
+    arrays = _alike("addcdiv", input, tensor1, tensor2)
     if arrays is None:
         return add(input, div(tensor1, tensor2), alpha=value)
     return Addcdiv.apply(*arrays, float(value))

@@ -139,7 +139,10 @@ CASES = [
         kernels=("lerp_forward",),
         bench=[((256, 1024), (256, 1024)), ((4096, 4096), (4096, 4096))],
         arrays_moved=4,
-        errors=[(lambda: ops.lerp(kg.ones(3), kg.ones(3), kg.ones(4)), RuntimeError, "do not broadcast")],
+        errors=[
+            (lambda: ops.lerp(kg.ones(3), kg.ones(3), kg.ones(4)), RuntimeError, "do not broadcast"),
+            (lambda: ops.lerp(1.0, 2.0, 0.5), TypeError, r"lerp\(\): at least one argument must be a Tensor"),
+        ],
     ),
     *[
         OpCase(
@@ -153,6 +156,13 @@ CASES = [
             kernels=(f"{name}_forward",),
             bench=[((256, 1024), (256, 1024)), ((4096, 4096), (4096, 4096))],
             arrays_moved=4,
+            errors=[
+                (
+                    lambda name=name: getattr(ops, name)(1, 2.0, 3),
+                    TypeError,
+                    rf"{name}\(\): at least one argument must be a Tensor, got int, float, int",
+                )
+            ],
         )
         for name in ("addcmul", "addcdiv")
     ],
