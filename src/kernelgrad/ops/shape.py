@@ -389,15 +389,10 @@ def pad(input, pad, mode="constant", value=None):
         )
     widths = [(0, 0)] * (input.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     for d, (a, b) in enumerate(widths):
-        if input.shape[d] + a + b < 0:
+        if input.shape[d] + min(a, 0) + min(b, 0) < 0:  # what is cut off must be there, whatever is added
             raise RuntimeError(
-                f"The input size {input.shape[d]}, plus negative padding {a} "
-                "and "
-                f"{b}, "
-                "resulted "
-                "in "
-                "a "
-                f"negative output size in dimension {d}, which is invalid."
+                f"pad: widths {a} and {b} cut more off dimension {d} than its size {input.shape[d]}: "
+                "negative ones may remove no more than there is"
             )
     if mode == "constant":
         return ConstantPad.apply(input, widths, 0 if value is None else value)

@@ -202,7 +202,20 @@ CASES = [
         shapes=[(2, 3, 4, 5), (2, 3, 40, 50)],
         kernels=(),
         kwargs=[{"pad": (1, 2)}, {"pad": (1, 0, -1, 2), "value": 3.0}, {"pad": (-1, -2, 0, 0, 1, 1)}],
-        errors=[_raises(lambda: ops.pad(kg.ones(3), (1,)), RuntimeError, "divisible by 2")],
+        errors=[
+            _raises(lambda: ops.pad(kg.ones(3), (1,)), RuntimeError, "divisible by 2"),
+            _raises(
+                lambda: ops.pad(kg.ones(99, 99), (-120, 99)),
+                RuntimeError,
+                "-120 and 99 .* dimension 1 than its size 99",
+            ),
+            _raises(
+                lambda: ops.pad(kg.ones(64, 64), (0, 0, 10, -70)),
+                RuntimeError,
+                "10 and -70 .* dimension 0 than its size 64",
+            ),
+            _raises(lambda: ops.pad(kg.ones(9), (-5, -5)), RuntimeError, "-5 and -5 .* dimension 0 than its size 9"),
+        ],
     ),
     *[
         OpCase(
