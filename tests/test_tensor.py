@@ -134,6 +134,8 @@ def test_read_only_memory_is_not_written():
     ):
         with pytest.raises(RuntimeError, match="read-only"):
             change()
+    with pytest.raises(RuntimeError, match="read-only"):
+        kg.core.zero_(x)
     np.testing.assert_array_equal(a, np.ones(3))
 
 

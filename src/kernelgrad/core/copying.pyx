@@ -83,6 +83,8 @@ def zeros(shape, dtype=None, device=None, channels_last=False):
 
 def zero_(Array x not None):
     """Fill with zeros, in place."""
+    if x.storage.read_only:
+        raise RuntimeError("zero_: this tensor shares memory with a read-only NumPy array; clone() it first")
     if x.on != CPU or not x.layout & DENSE:
         return fill_(x, 0)
     if x.size * itemsize_of(x.code) > SHARED:
