@@ -406,9 +406,10 @@ void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const fl
         z.fetch = groups == 1 && s->stride[0] == 1 && s->stride[1] == 1;
         if (z.pixels <= FEW_PIXELS && !z.turned && merge == 1 && bytes > PARTIAL_BYTES / 8) {
             int64_t tiles = CHANNEL_BYTES / (z.taps * z.ldc * 4 * 14); /* of the input channels of a chunk */
-            z.cuts = ceil_div(z.in, 14 * most(tiles, 1));
-            if (z.cuts * groups < FEW_CHUNKS) z.cuts = ceil_div(z.in, 14), tiles = least(tiles, 1);
+            int64_t cuts = ceil_div(z.in, 14 * most(tiles, 1));
+            if (cuts * groups < FEW_CHUNKS) cuts = ceil_div(z.in, 14), tiles = least(tiles, 1);
             if (tiles > 0) {
+                z.cuts = cuts;
                 make_room(&z, 0, grad_bias != NULL);
                 kg_parallel(channel_gradient, &z, z.groups * z.cuts, us);
                 sum_bias(&z, grad_bias);
