@@ -31,24 +31,6 @@ typedef struct {
     int turned;     /* partial[slice][group][tap][k][ldc], for few output channels */
 } gradient;
 
-/* sums[c] += sum over pixels of g[pixel stride + c]: runs of 64 pixels by fours, in order. */
-static void add_pixels(const float *g, int64_t pixels, int64_t stride, int64_t channels, float *sums) {
-    for (int64_t p0 = 0; p0 < pixels; p0 += 64)
-        for (int64_t c = 0; c < channels; c += VEC_LANES) {
-            vec_f32 sum[4];
-            const int64_t left = channels - c, p1 = least(p0 + 64, pixels);
-            int64_t p = p0;
-            const float *at = g + p0 * stride + c;
-            UNROLL
-            for (int i = 0; i < 4; i++) sum[i] = vec_zero();
-            for (; p + 4 <= p1; p += 4, at += 4 * stride) UNROLL
-            for (int i = 0; i < 4; i++) sum[i] = vec_add(sum[i], vec_load(at + i * stride, left));
-            for (; p < p1; p++, at += stride) sum[0] = vec_add(sum[0], vec_load(at, left));
-            vec_f32 run = vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3]));
-            vec_store(sums + c, vec_add(vec_load(sums + c, left), run), left);
-        }
-}
-
 /* The bias's part of a block of pixels, while that is in the cache; `first`: of its slice. */
 static void add_to_bias(const gradient *z, int64_t slice, int64_t group, int64_t range, int64_t p0, int64_t p1,
                         int first) {
@@ -56,15 +38,15 @@ static void add_to_bias(const gradient *z, int64_t slice, int64_t group, int64_t
     if (!z->bias || range > 0) return;
     float *sums = z->bias + slice * all + group * z->outs;
     if (first) memset(sums, 0, sizeof *sums * z->outs);
-    add_pixels(z->grad_out + p0 * all + group * z->outs, p1 - p0, all, z->outs, sums);
+    KG_NAME(conv_add_pixels)(z->grad_out + p0 * all + group * z->outs, p1 - p0, all, z->outs, sums);
 }
 
 /* Floats from pixel to pixel of a packed panel. */
-static int64_t packed_row(const gradient *z) { return z->outs <= VEC_LANES ? VEC_LANES : PANEL; }
+static int64_t panel_row(const gradient *z) { return z->outs <= VEC_LANES ? VEC_LANES : PANEL; }
 
 /* grad_out of pixels p0 .. p1-1 in panels, zeros beyond the last channel. */
 static void pack_panels(const gradient *z, int64_t group, int64_t p0, int64_t p1, float *packed) {
-    int64_t row = packed_row(z), all = z->outs * z->groups;
+    int64_t row = panel_row(z), all = z->outs * z->groups;
     if (z->outs <= VEC_LANES) {
         const float *from = z->grad_out + p0 * all + group * z->outs;
         KG_NAME(conv_copy_pixels)(packed, row, from, all, p1 - p0, z->outs);
@@ -91,7 +73,7 @@ static void slice_gradient(void *context, int64_t chunk) {
         KG_NAME(conv_gather)(z->axes, z->x + group * z->in, z->groups * z->in, z->in, p0, p1, k0, k1, rows, row);
         pack_panels(z, group, p0, p1, packed);
         conv_operand a = {.at = rows, .row = 1, .col = row};
-        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, packed_row(z), (p1 - p0) * PANEL, to, z->ldc, &e);
+        KG_NAME(conv_gemm)(k1 - k0, z->outs, p1 - p0, &a, packed, panel_row(z), (p1 - p0) * PANEL, to, z->ldc, &e);
     }
 }
 
@@ -156,7 +138,7 @@ static void slice_gradient_band(void *context, int64_t chunk) {
     int64_t room = KG_NAME(conv_band_floats)(axes, stride, z->in, least(z->block, v->outputs));
     int64_t bands = ceil_div(z->block - 1, v->outputs) + 1, panels = ceil_div(z->outs, PANEL);
     const int in_place = z->groups == 1 && z->outs % VEC_LANES == 0;
-    int64_t g_row = in_place ? z->outs : packed_row(z);
+    int64_t g_row = in_place ? z->outs : panel_row(z);
     int64_t *from =
         kg_scratch(KG_SCRATCH_CONV,
                    sizeof *from * 2 * z->k + sizeof(float) * (bands * room + z->block * h->outputs * panels * PANEL));
@@ -214,7 +196,7 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
     int64_t rows = v->outputs * z->images, end = cut(rows, z->slices, slice + 1), stride = z->outs * z->groups;
     const int in_place = z->turned || z->outs % VEC_LANES == 0;
     int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
-    int64_t g_row = in_place ? stride : packed_row(z);
+    int64_t g_row = in_place ? stride : panel_row(z);
     float *packed =
         in_place ? NULL : kg_scratch(KG_SCRATCH_CONV, sizeof(float) * z->block * h->outputs * panels * PANEL);
     float *partial = z->partial + (slice * z->groups + group) * z->taps * (z->turned ? z->outs : z->in) * z->ldc;
@@ -293,7 +275,7 @@ static void channel_gradient(void *context, int64_t chunk) {
     int64_t channels = cut(z->in, z->cuts, part + 1) - c0, end = v->outputs * z->images;
     const int in_place = z->outs % VEC_LANES == 0;
     int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
-    int64_t g_row = in_place ? z->outs * z->groups : packed_row(z), floats = z->taps * channels * z->ldc;
+    int64_t g_row = in_place ? z->outs * z->groups : panel_row(z), floats = z->taps * channels * z->ldc;
     float *partial = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (floats + z->block * h->outputs * panels * PANEL));
     conv_segment list[MAX_SEGMENTS];
     conv_epilogue e = {0};
@@ -373,7 +355,7 @@ static void sum_bias(const gradient *z, float *grad_bias) {
 
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
                                    float *grad_bias) {
-    int64_t merge = s->kh * s->kw == 1 ? merged_groups(s) : 1, groups = s->groups / merge;
+    int64_t merge = merged_groups(s), groups = s->groups / merge;
     gradient z = {.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                   .x = x,
                   .grad_out = grad_out,

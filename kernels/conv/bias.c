@@ -10,39 +10,47 @@ typedef struct {
     int64_t pixels, channels, parts;
 } bias_sum;
 
-static inline vec_f32 upstream(const bias_sum *z, int64_t at, int64_t left, int relu) {
-    vec_f32 g = vec_load(z->grad_out + at, left);
+VEC_INLINE vec_f32 upstream(int relu, const float *grad_out, const float *out, float *before, int64_t at,
+                            int64_t left) {
+    vec_f32 g = vec_load(grad_out + at, left);
     if (relu) {
-        g = vec_select(vec_le(vec_load(z->out + at, left), vec_zero()), vec_zero(), g);
-        vec_store(z->before + at, g, left);
+        g = vec_select(vec_le(vec_load(out + at, left), vec_zero()), vec_zero(), g);
+        vec_store(before + at, g, left);
     }
     return g;
 }
 
-static inline void sum_part(const bias_sum *z, int64_t part, int relu) {
-    int64_t first = cut(z->pixels, z->parts, part), end = cut(z->pixels, z->parts, part + 1), channels = z->channels;
-    float *partial = z->partial + part * channels;
-    for (int64_t c = 0; c < channels; c += VEC_LANES) vec_store(partial + c, vec_zero(), channels - c);
-    for (int64_t p0 = first; p0 < end; p0 += 64)
+/* sums[c] += sum over pixels of g[pixel stride + c] */
+VEC_INLINE void add_upstream(int relu, const float *grad_out, const float *out, float *before, int64_t pixels,
+                             int64_t stride, int64_t channels, float *sums) {
+    for (int64_t p0 = 0; p0 < pixels; p0 += 64)
         for (int64_t c = 0; c < channels; c += VEC_LANES) {
             vec_f32 sum[4];
-            int64_t p = p0, p1 = least(p0 + 64, end), at = p0 * channels + c, left = channels - c;
+            int64_t p = p0, p1 = least(p0 + 64, pixels), at = p0 * stride + c, left = channels - c;
             UNROLL
             for (int i = 0; i < 4; i++) sum[i] = vec_zero();
-            for (; p + 4 <= p1; p += 4, at += 4 * channels) UNROLL
-            for (int i = 0; i < 4; i++) sum[i] = vec_add(sum[i], upstream(z, at + i * channels, left, relu));
-            for (; p < p1; p++, at += channels) sum[0] = vec_add(sum[0], upstream(z, at, left, relu));
+            for (; p + 4 <= p1; p += 4, at += 4 * stride) UNROLL
+            for (int i = 0; i < 4; i++)
+                sum[i] = vec_add(sum[i], upstream(relu, grad_out, out, before, at + i * stride, left));
+            for (; p < p1; p++, at += stride) sum[0] = vec_add(sum[0], upstream(relu, grad_out, out, before, at, left));
             vec_f32 run = vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3]));
-            vec_store(partial + c, vec_add(vec_load(partial + c, left), run), left);
+            vec_store(sums + c, vec_add(vec_load(sums + c, left), run), left);
         }
+}
+
+void KG_NAME(conv_add_pixels)(const float *g, int64_t pixels, int64_t stride, int64_t channels, float *sums) {
+    add_upstream(0, g, NULL, NULL, pixels, stride, channels, sums);
 }
 
 static void bias_part(void *context, int64_t part) {
     const bias_sum *z = context;
+    int64_t channels = z->channels, p0 = cut(z->pixels, z->parts, part), p1 = cut(z->pixels, z->parts, part + 1);
+    const float *g = z->grad_out + p0 * channels;
+    float *sums = memset(z->partial + part * channels, 0, sizeof *sums * channels);
     if (z->out)
-        sum_part(z, part, 1);
+        add_upstream(1, g, z->out + p0 * channels, z->before + p0 * channels, p1 - p0, channels, channels, sums);
     else
-        sum_part(z, part, 0);
+        add_upstream(0, g, NULL, NULL, p1 - p0, channels, channels, sums);
 }
 
 static void finish_bias(bias_sum *z, float *grad_bias, double ns) {

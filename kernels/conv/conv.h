@@ -53,11 +53,11 @@ static inline int64_t cut(int64_t total, int64_t parts, int64_t i) {
 /* An odd number of cache lines: rows at this distance spread over all sets of L1 and L2. */
 static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
 
-/* Narrow groups are done several at a time, as one product with zeros off the diagonal, so that they fill a vector. The
- * same number on every instruction set, and no longer reduction than one part of KC: so zeros are all that it adds. */
+/* Of one tap, narrow groups are done several at a time, as one product with zeros off the diagonal, so that they fill a
+ * vector. The same number on every instruction set, and a reduction of one part: so zeros are all that it adds. */
 static inline int64_t merged_groups(const conv_shape *s) {
-    int64_t merge = 1, width = most(s->C, s->K) / s->groups, taps = s->kh * s->kw;
-    while (s->groups % (merge * 2) == 0 && merge * 2 * width <= 16 && merge * 2 * width * taps <= 384) merge *= 2;
+    int64_t merge = 1, width = most(s->C, s->K) / s->groups;
+    while (s->kh * s->kw == 1 && s->groups % (merge * 2) == 0 && merge * 2 * width <= 16) merge *= 2;
     return merge;
 }
 
@@ -165,7 +165,8 @@ void KG_NAME(conv_implicit_data)(const conv_shape *s, const float *grad_out, con
 void KG_NAME(conv_implicit_weight)(const conv_shape *s, const float *x, const float *grad_out, float *grad_weight,
                                    float *grad_bias);
 
-/* bias.c */
+/* bias.c. sums[c] += sum over pixels of g[pixel stride + c]: runs of 64 pixels by fours, in order. */
+void KG_NAME(conv_add_pixels)(const float *g, int64_t pixels, int64_t stride, int64_t channels, float *sums);
 void KG_NAME(conv_bias_gradient)(const float *grad_out, int64_t pixels, int64_t channels, float *grad_bias);
 void KG_NAME(conv_relu_bias_gradient)(const float *out, const float *grad_out, int64_t pixels, int64_t channels,
                                       float *before, float *grad_bias);

@@ -243,7 +243,7 @@ static void run(product *z) {
 
 /* What forward and backward data have alike, of groups with `in` channels read and `outs` written. */
 static product product_of(const conv_shape *s, const float *weight, int64_t in, int64_t outs) {
-    int64_t taps = s->kh * s->kw, merge = taps == 1 ? merged_groups(s) : 1;
+    int64_t taps = s->kh * s->kw, merge = merged_groups(s);
     return (product){.weight = weight,
                      .groups = s->groups / merge,
                      .images = s->N,

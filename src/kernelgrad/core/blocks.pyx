@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 from kernelgrad.core.array cimport Array, DENSE, new_like, same_strides, view_of
 from kernelgrad.core.copying cimport copy_into
 from kernelgrad.core.dtypes cimport CPU
-from kernelgrad.core.dispatch cimport Kernel, kg_kernel, observed, run_chunks
+from kernelgrad.core.dispatch cimport Kernel, SERIAL_NS, kg_kernel, observed, run_chunks
 
 
 cdef int run_direct(Kernel k, void **arrays, int count, const int64_t *sizes, const double *scalars, int64_t elements) except -1:
@@ -23,7 +23,7 @@ cdef int run_direct(Kernel k, void **arrays, int count, const int64_t *sizes, co
         return 0
     for i in range(count):
         pointers[i] = NULL if arrays[i] == NULL else (<Array>arrays[i]).data
-    if elements * k.ns < 15000:
+    if elements * k.ns < SERIAL_NS:
         run(pointers, sizes, scalars, 0, sizes[0])
     elif k.whole:
         with nogil:

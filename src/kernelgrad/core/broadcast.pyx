@@ -8,7 +8,7 @@ from kernelgrad.core.array cimport (Array, CONTIGUOUS, DENSE, new_array, new_lik
                                     shape_tuple, view_of)
 from kernelgrad.core.copying cimport contiguous, copy_into
 from kernelgrad.core.dtypes cimport CUDA, itemsize_of
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, jit_function, kg_kernel, observed, run_chunks
+from kernelgrad.core.dispatch cimport Kernel, SERIAL_NS, get_kernel, jit_function, kg_kernel, observed, run_chunks
 
 from kernelgrad.core import graph as graph_module
 from kernelgrad.core.copying import zero_
@@ -204,13 +204,13 @@ cdef Array broadcast_run(Kernel k, list inputs, int out_code, const double *scal
     if r.rows == 1:
         for i in range(n_inputs + 1):
             pointers[i] = r.base[i]
-        if ns < 15000:
+        if ns < SERIAL_NS:
             r.run(pointers, r.sizes, scalars, 0, r.sizes[0])
         else:
             with nogil:
                 run_chunks(r.run, pointers, r.sizes, scalars, ns, 64)
         return out
-    r.count = 1 if ns < 15000 else min(4 * (<int64_t>(ns / 20000) + 1), 64)
+    r.count = 1 if ns < SERIAL_NS else min(4 * (<int64_t>(ns / 20000) + 1), 64)
     if r.count > r.rows:
         r.count = r.rows
     if r.count == 1:

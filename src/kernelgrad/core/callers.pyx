@@ -11,7 +11,7 @@ from kernelgrad.core.array cimport Array, DENSE, alias, new_like, same_shape, sa
 from kernelgrad.core.copying cimport cast, contiguous, copy_into, scalar_array
 from kernelgrad.core.dtypes cimport BFLOAT16, BOOL, CPU, FLOAT32, default_float, dtype_of
 from kernelgrad.core.broadcast cimport broadcast_run, sum_to
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
+from kernelgrad.core.dispatch cimport Kernel, SERIAL_NS, get_kernel, kg_kernel, observed
 from kernelgrad.core.graph cimport Node, check_version, edge_of, grad_enabled, record, send
 from kernelgrad.core.promotion cimport category, is_float, is_number, number_array, recorded_cast, result_code
 
@@ -259,7 +259,7 @@ cdef class Binary:
                 if a.code == FLOAT32 and b.code == FLOAT32 and a.on == CPU and b.on == CPU and a.layout & b.layout & DENSE \
                         and same_shape(a, b) and same_strides(a, b) and self.result != "bool":
                     run = self.forward.find(FLOAT32)
-                    if run != NULL and a.size * self.forward.ns < 15000 and not observed():
+                    if run != NULL and a.size * self.forward.ns < SERIAL_NS and not observed():
                         out = new_like(a, FLOAT32)
                         pointers[0] = a.data
                         pointers[1] = b.data
@@ -273,7 +273,7 @@ cdef class Binary:
                         return out
             elif type(other) is float and a.code == FLOAT32 and a.on == CPU and a.layout & DENSE and self.result != "bool":
                 run = self.forward.find(FLOAT32)
-                if run != NULL and a.size * self.forward.ns < 15000 and not observed():
+                if run != NULL and a.size * self.forward.ns < SERIAL_NS and not observed():
                     out = new_like(a, FLOAT32)
                     number = <float><double>other
                     pointers[0] = a.data

@@ -9,6 +9,7 @@ cdef enum:
     MAX_ARRAYS = 16
     MAX_SIZES = 48
     MAX_SCALARS = 16
+    SERIAL_NS = 8000    # up to which one thread works alone: what is in one cache would first have to move to the other
 
 
 cdef class Kernel:

@@ -237,7 +237,7 @@ cdef class Kernel:
         if self.whole and self.entry[code] != NULL:
             with nogil:
                 run(pointers, sizes, scalars, 0, sizes[0])
-        elif largest * self.ns < 8000:  # what is in one cache would first have to move to the other
+        elif largest * self.ns < SERIAL_NS:
             run(pointers, sizes, scalars, 0, sizes[0])
         else:
             with nogil:

@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 from kernelgrad.core.array cimport Array, DENSE, new_like, same_shape, same_strides, shape_tuple
 from kernelgrad.core.copying cimport contiguous, copy_into
 from kernelgrad.core.dtypes cimport BFLOAT16, CPU, FLOAT32, FLOAT64
-from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel, observed
+from kernelgrad.core.dispatch cimport Kernel, SERIAL_NS, get_kernel, kg_kernel, observed
 
 cdef extern from "runtime/pool.h":
     ctypedef void kg_task(void *context, int64_t chunk) noexcept nogil
@@ -58,7 +58,7 @@ cdef int run_all(Tensor *tensors, int64_t count, double ns) except -1:
     for i in range(count):
         total += tensors[i].sizes[0]
         pieces += tensors[i].sizes[0] // PIECE + 1
-    if total * ns < 15000:
+    if total * ns < SERIAL_NS:
         for i in range(count):
             tensors[i].run(tensors[i].arrays, tensors[i].sizes, tensors[i].scalars, 0, tensors[i].sizes[0])
         return 0
