@@ -240,8 +240,9 @@ def test_tiles_keep_their_accumulators_in_registers():
             continue
         kind, rows, vectors = found[1], int(found[2]), int(found[3] or (2 if found[1].endswith("pair") else 1))
         for loop in inner_loops(body):
-            if sum("vfmadd" in line for line in loop) != rows * vectors:
-                continue  # generic has no fma
+            products = sum("vfmadd" in line for line in loop)
+            if products == 0 or products % (rows * vectors):
+                continue  # generic has no fma; some loops take several steps
             loops[kind] += 1
             spills = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
             assert not spills, f"{name}: {spills}"

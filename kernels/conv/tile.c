@@ -11,6 +11,9 @@ typedef void tile(const conv_operand *A, int64_t first, const float *b, int64_t 
 /* The compiler no longer knows the value: what is worked out from it is not worked out before, to lie on the stack. */
 #define HIDE(x) __asm__("" : "+r"(x))
 
+#define vec_accumulate VEC_ACCUMULATE
+#define half_accumulate(acc, a, b) ((acc) = half_fma(a, b, acc))
+
 static inline const float *beyond(const float *p, int64_t bytes) { return (const float *)((const char *)p + bytes); }
 
 static inline void fetch(conv_ahead *two) {
@@ -34,7 +37,7 @@ static inline void fetch(conv_ahead *two) {
             V##_f32 xv = V##_set(LISTED ? row[from[i]] : row[i % 4 == 3 ? a_row3 : i % 4 * a_row]); \
             if (!LISTED && i % 4 == 3) row += 4 * a_row;                                            \
             UNROLL                                                                                  \
-            for (int j = 0; j < VECS; j++) acc[i][j] = V##_fma(xv, bv[j], acc[i][j]);               \
+            for (int j = 0; j < VECS; j++) V##_accumulate(acc[i][j], xv, bv[j]);                    \
         }                                                                                           \
     }
 

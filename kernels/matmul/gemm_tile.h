@@ -62,20 +62,20 @@ typedef void tile(TILE_ARGS);
         for (int i = 0; i < ROWS; i++) {                                                                           \
             real_vec x = real_set(A_AT);                                                                           \
             UNROLL                                                                                                 \
-            for (int j = 0; j < VECS; j++) acc[i][j] = real_fma(x, bv[j], acc[i][j]);                              \
+            for (int j = 0; j < VECS; j++) REAL_ACCUMULATE(acc[i][j], x, bv[j]);                                   \
         }                                                                                                          \
     }
 
 /* Tiles of 12 accumulators, of AVX2, take their products as fast as the processor decodes instructions, or less fast
  * where it shares the decoder with another thread: four steps with strides that are constants spare a fifth of them. */
 #if MAX_ROWS == 6
-#define TILE_FOUR(ROWS, VECS, A_AT)                                            \
-    for (; p + 4 <= k; p += 4, b += 4 * PANEL) {                               \
-        __builtin_prefetch(soon + p), __builtin_prefetch(soon + soon_row + p); \
-        UNROLL                                                                 \
-        for (int u = 0; u < 4; u++) TILE_STEP(ROWS, VECS, A_AT, b + u * PANEL) \
-        UNROLL                                                                 \
-        for (int i = 0; i < ROWS; i += 5) base[i / 5] += 4 * a_col;            \
+#define TILE_FOUR(ROWS, VECS, A_AT)                                                \
+    for (; p + 4 <= k; p += 4, b += 4 * PANEL) {                                   \
+        __builtin_prefetch(soon + p), __builtin_prefetch(soon + soon_row + p);     \
+        UNROLL                                                                     \
+        for (int u = 0; u < 4; u++) { TILE_STEP(ROWS, VECS, A_AT, b + u * PANEL) } \
+        UNROLL                                                                     \
+        for (int i = 0; i < ROWS; i += 5) base[i / 5] += 4 * a_col;                \
     }
 #define TILE_FOURS(ROWS, VECS)                                    \
     if (VECS == 2 && ldb == PANEL) {                              \

@@ -9,6 +9,7 @@ typedef vec_f32 real_vec;
 #define real_set vec_set
 #define real_add vec_add
 #define real_fma vec_fma
+#define REAL_ACCUMULATE VEC_ACCUMULATE
 #define real_loadu vec_loadu
 #define real_storeu vec_storeu
 #define real_load vec_load

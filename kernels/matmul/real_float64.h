@@ -9,6 +9,7 @@ typedef vec_f64 real_vec_at __attribute__((aligned(8), may_alias));
 #define real_set vec_f64_set
 #define real_add vec_f64_add
 #define real_fma vec_f64_fma
+#define REAL_ACCUMULATE VEC_F64_ACCUMULATE
 
 VEC_INLINE real_vec real_loadu(const double *p) { return *(const real_vec_at *)p; }
 VEC_INLINE void real_storeu(double *p, real_vec v) { *(real_vec_at *)p = v; }

@@ -67,6 +67,9 @@ VEC_INLINE vec_f32 vec_sub(vec_f32 a, vec_f32 b) { return _mm256_sub_ps(a, b); }
 VEC_INLINE vec_f32 vec_mul(vec_f32 a, vec_f32 b) { return _mm256_mul_ps(a, b); }
 VEC_INLINE vec_f32 vec_div(vec_f32 a, vec_f32 b) { return _mm256_div_ps(a, b); }
 VEC_INLINE vec_f32 vec_fma(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm256_fmadd_ps(a, b, c); }
+/* acc += a b where acc is: the compiler's choice among the forms of the instruction costs moves, and registers. */
+#define VEC_ACCUMULATE(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b))
+#define VEC_F64_ACCUMULATE(acc, a, b) __asm__("vfmadd231pd %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b))
 VEC_INLINE vec_f32 vec_fnma(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
 VEC_INLINE vec_f32 vec_max(vec_f32 a, vec_f32 b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec_f32 vec_min(vec_f32 a, vec_f32 b) { return _mm256_min_ps(a, b); }

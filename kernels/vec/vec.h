@@ -16,7 +16,8 @@
  *             the low four bits of the index. Where VEC_HAS_PACK, n = vec_pack(p, v, m): lanes of m to p[0..n), where a
  *             whole vector is written; n = vec_unpack(p, &v, m): from there into the lanes of m
  * Arithmetic  vec_add sub mul div fma(a, b, c) = a b + c, fnma(a, b, c) = c - a b, sqrt abs neg copysign round (half
- *             to even) floor ceil trunc ldexp(x, n) = x 2^n for whole n in [-252, 252], rounded once; vec_mul_error
+ *             to even) floor ceil trunc ldexp(x, n) = x 2^n for whole n in [-252, 252], rounded once; vec_mul_error.
+ *             VEC_ACCUMULATE(acc, a, b): acc = fma(a, b, acc), in the register that acc is in
  * min, max    vec_max(a, b) = a > b ? a : b, so b where either is nan or both are zeros; vec_min alike with <. PyTorch
  *             propagates nan: vec_max_nan, vec_min_nan do (for zeros of both signs they answer b).
  * Masks       vec_lt le gt ge eq ne (ne alone is true for nan), vec_isnan; vec_select(m, a, b) = m ? a : b;
@@ -55,6 +56,10 @@
 
 /* ---- What every instruction set says the same way ---- */
 
+#ifndef VEC_ACCUMULATE
+#define VEC_ACCUMULATE(acc, a, b) ((acc) = vec_fma(a, b, acc))
+#define VEC_F64_ACCUMULATE(acc, a, b) ((acc) = vec_f64_fma(a, b, acc))
+#endif
 VEC_INLINE vec_f32 vec_zero(void) { return vec_set(0.0f); }
 VEC_INLINE vec_mask vec_isnan(vec_f32 a) { return vec_ne(a, a); }
 VEC_INLINE vec_f32 vec_load(const float *p, int64_t n) { return n >= VEC_LANES ? vec_loadu(p) : vec_load_tail(p, n); }
