@@ -41,6 +41,10 @@ static void add_to_bias(const gradient *z, int64_t slice, int64_t group, int64_t
     KG_NAME(conv_add_pixels)(z->grad_out + p0 * all + group * z->outs, p1 - p0, all, z->outs, sums);
 }
 
+/* Whether tiles take grad_out as it lies. Those of few rows want a line of it every six cycles, which only packed
+ * panels can give them. */
+static int reads_in_place(const gradient *z) { return z->turned || (z->outs % VEC_LANES == 0 && TILE_ROWS > 6); }
+
 /* Floats from pixel to pixel of a packed panel. */
 static int64_t panel_row(const gradient *z) { return z->outs <= VEC_LANES ? VEC_LANES : PANEL; }
 
@@ -137,7 +141,7 @@ static void slice_gradient_band(void *context, int64_t chunk) {
     h->outputs = ceil_div(width, z->pieces);
     int64_t room = KG_NAME(conv_band_floats)(axes, stride, z->in, least(z->block, v->outputs));
     int64_t bands = ceil_div(z->block - 1, v->outputs) + 1, panels = ceil_div(z->outs, PANEL);
-    const int in_place = z->groups == 1 && z->outs % VEC_LANES == 0;
+    const int in_place = z->groups == 1 && reads_in_place(z);
     int64_t g_row = in_place ? z->outs : panel_row(z);
     int64_t *from =
         kg_scratch(KG_SCRATCH_CONV,
@@ -194,7 +198,7 @@ static void slice_gradient_taps(void *context, int64_t chunk) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, slice = chunk / z->ranges / z->groups;
     int64_t rows = v->outputs * z->images, end = cut(rows, z->slices, slice + 1), stride = z->outs * z->groups;
-    const int in_place = z->turned || z->outs % VEC_LANES == 0;
+    const int in_place = reads_in_place(z);
     int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
     int64_t g_row = in_place ? stride : panel_row(z);
     float *packed =
@@ -273,7 +277,7 @@ static void channel_gradient(void *context, int64_t chunk) {
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t part = chunk % z->cuts, group = chunk / z->cuts, c0 = cut(z->in, z->cuts, part);
     int64_t channels = cut(z->in, z->cuts, part + 1) - c0, end = v->outputs * z->images;
-    const int in_place = z->outs % VEC_LANES == 0;
+    const int in_place = reads_in_place(z);
     int64_t panels = ceil_div(z->outs, PANEL), x_row = h->step * z->in * z->groups;
     int64_t g_row = in_place ? z->outs * z->groups : panel_row(z), floats = z->taps * channels * z->ldc;
     float *partial = kg_scratch(KG_SCRATCH_CONV, sizeof(float) * (floats + z->block * h->outputs * panels * PANEL));
