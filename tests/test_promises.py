@@ -159,3 +159,41 @@ def test_a_sample_alone_has_the_bits_it_has_in_a_batch(name, level):
         assert np.unique(whole).size > 20
         for first, last in [(0, 1), (17, 18), (40, 41), (0, 2), (5, 12), (8, 40)]:
             assert np.array_equal(model(batch[first:last]).numpy(), whole[first:last]), f"samples {first} to {last}"
+
+
+def of_rows():
+    """Ops of the last dimension, whose short rows are folded several at a time."""
+
+    def losses(x):
+        return F.cross_entropy(x, kg.zeros(x.shape[0], dtype=kg.int64), reduction="none")
+
+    return {
+        "sum": lambda x: x.sum(-1),
+        "prod": lambda x: x.prod(-1),
+        "amax": lambda x: x.amax(-1),
+        "amin": lambda x: x.amin(-1),
+        "var": lambda x: x.var(-1, correction=0),
+        "logsumexp": lambda x: x.logsumexp(-1),
+        "softmax": lambda x: F.softmax(x, -1),
+        "log_softmax": lambda x: F.log_softmax(x, -1),
+        "layer_norm": lambda x: F.layer_norm(x, (x.shape[-1],)),
+        "rms_norm": lambda x: F.rms_norm(x, (x.shape[-1],)),
+        "cross_entropy": losses,
+    }
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", of_rows())
+def test_a_short_row_alone_has_the_bits_it_has_among_others(name, level):
+    op = of_rows()[name]
+    rng = np.random.default_rng(5)
+    with use_backend(f"simd:{level}"), kg.no_grad():
+        for n in (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 255, 256, 257):
+            x = rng.standard_normal((35, n), np.float32)
+            x[3, n // 2], x[9, 0], x[17, -1], x[20] = np.nan, np.inf, -np.inf, -np.inf
+            x[22] = -0.0
+            together = op(kg.from_numpy(x)).numpy()
+            alone = np.concatenate([op(kg.from_numpy(x[i : i + 1].copy())).numpy() for i in range(35)])
+            assert together.tobytes() == alone.tobytes(), n
+            finite = np.isfinite(x).all(1)
+            assert np.isfinite(together[finite]).all()

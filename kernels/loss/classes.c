@@ -111,7 +111,14 @@ static void forward_rows(void *context, int64_t chunk) {
             float sum[16] = {0};
             width = smaller(16, stop - row);
             for (int64_t j = 0; j < 16; j++) m[j] = 0.0f;
-            for (int64_t j = 0; j < width; j++) sum[j] = sum_exp(p->x + at + j * step, p->classes, m + j);
+            int64_t few = 0;
+            for (; step <= TREE_SHORT && few + TREE_FEW <= width; few += TREE_FEW) {
+                const float *x = p->x + at + few * step;
+                tree_few_rows(TREE_SHIFT, x, x, step, 0, m + few);
+                for (int64_t j = few; j < few + TREE_FEW; j++) m[j] = shift_of(m[j]);
+                tree_few_rows(TREE_SUM_EXP, x, x, step, m + few, sum + few);
+            }
+            for (int64_t j = few; j < width; j++) sum[j] = sum_exp(p->x + at + j * step, p->classes, m + j);
             for (int64_t j = 0; j < width; j += VEC_LANES)
                 vec_store(lse + j, vec_add(vec_log(vec_loadu(sum + j)), vec_loadu(m + j)), width - j);
             for (int64_t j = 0; j < width; j++)

@@ -28,6 +28,15 @@ static void affine_row(const float *x, const float *weight, const float *bias, f
     }
 }
 
+/* v /= n and v = 1 / sqrt(v + eps), for the sums of TREE_FEW rows. */
+static void divide_few(float *v, int64_t n) {
+    for (int j = 0; j < TREE_FEW; j += VEC_LANES) vec_storeu(v + j, vec_div(vec_loadu(v + j), vec_set((float)n)));
+}
+static void rstd_of_few(float *v, float eps) {
+    for (int j = 0; j < TREE_FEW; j += VEC_LANES)
+        vec_storeu(v + j, vec_div(vec_set(1.0f), vec_sqrt(vec_add(vec_loadu(v + j), vec_set(eps)))));
+}
+
 /* y = (x - mean) / sqrt(var + eps) weight + bias; the variance from centred squares, not E x^2 - mean^2. Keeps mean and
  * rstd. */
 static void layer_norm_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
@@ -35,7 +44,18 @@ static void layer_norm_forward(void *const *arrays, const int64_t *sizes, const 
     const float *x = arrays[0], *weight = arrays[1], *bias = arrays[2];
     float *out = arrays[3], *mean = arrays[4], *rstd = arrays[5], eps = (float)scalars[0];
     int64_t n = sizes[1];
-    for (int64_t row = start; row < stop; row++) {
+    int64_t row = start;
+    for (; n <= TREE_SHORT && row + TREE_FEW <= stop; row += TREE_FEW) {
+        const float *xr = x + row * n;
+        tree_few_rows(TREE_SUM, xr, xr, n, 0, mean + row);
+        divide_few(mean + row, n);
+        tree_few_rows(TREE_SUM_DEVIATIONS, xr, xr, n, mean + row, rstd + row);
+        divide_few(rstd + row, n);
+        rstd_of_few(rstd + row, eps);
+        for (int64_t r = row; r < row + TREE_FEW; r++)
+            affine_row(x + r * n, weight, bias, out + r * n, n, mean[r], rstd[r]);
+    }
+    for (; row < stop; row++) {
         const float *xr = x + row * n;
         float m = tree_row(TREE_SUM, xr, n, 0.0f) / (float)n;
         float r = 1.0f / sqrtf(tree_row(TREE_SUM_DEVIATIONS, xr, n, m) / (float)n + eps);
@@ -51,7 +71,14 @@ static void rms_norm_forward(void *const *arrays, const int64_t *sizes, const do
     const float *x = arrays[0], *weight = arrays[1];
     float *out = arrays[2], *rstd = arrays[3], eps = (float)scalars[0];
     int64_t n = sizes[1];
-    for (int64_t row = start; row < stop; row++) {
+    int64_t row = start;
+    for (; n <= TREE_SHORT && row + TREE_FEW <= stop; row += TREE_FEW) {
+        tree_few_rows(TREE_SUM_SQUARES, x + row * n, x + row * n, n, 0, rstd + row);
+        divide_few(rstd + row, n);
+        rstd_of_few(rstd + row, eps);
+        for (int64_t r = row; r < row + TREE_FEW; r++) affine_row(x + r * n, weight, 0, out + r * n, n, 0.0f, rstd[r]);
+    }
+    for (; row < stop; row++) {
         const float *xr = x + row * n;
         rstd[row] = 1.0f / sqrtf(tree_row(TREE_SUM_SQUARES, xr, n, 0.0f) / (float)n + eps);
         affine_row(xr, weight, 0, out + row * n, n, 0.0f, rstd[row]);

@@ -44,8 +44,10 @@ MERGER(min, TREE_MIN)
 
 #define REDUCER(name, kind, merging)                                                                                  \
     static void rows_##name(const float *x, const float *y, const float *c, float *out, int64_t rows, int64_t n) {    \
-        for (int64_t r = 0; r < rows; r++)                                                                            \
-            out[r] = tree_fold(kind, tree_row16(kind, x + r * n, y + r * n, n, c ? c[r] : 0.0f));                     \
+        int64_t r = 0;                                                                                                \
+        for (; n <= TREE_SHORT && r + TREE_FEW <= rows; r += TREE_FEW)                                                \
+            tree_few_rows(kind, x + r * n, y + r * n, n, c ? c + r : 0, out + r);                                     \
+        for (; r < rows; r++) out[r] = tree_fold(kind, tree_row16(kind, x + r * n, y + r * n, n, c ? c[r] : 0.0f));   \
     }                                                                                                                 \
     static void piece_##name(const float *x, const float *y, int64_t n, float c, float *lanes, int far) {             \
         vec16_storeu(lanes, far ? tree_row16_from(kind, x, y, n, c, 1) : tree_row16(kind, x, y, n, c));               \

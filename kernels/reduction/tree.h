@@ -9,6 +9,7 @@
 #ifndef KG_REDUCTION_TREE_H
 #define KG_REDUCTION_TREE_H
 
+#include "matmul/transpose.h"
 #include "vec/far.h"
 #include "vec/vec_math.h"
 
@@ -78,20 +79,24 @@ VEC_INLINE int tree_ignores_zero(tree_kind kind) {
     return kind == TREE_SUM || kind == TREE_SUM_SQUARES || kind == TREE_SUM_PRODUCTS;
 }
 
-VEC_INLINE vec16 tree_merge(tree_kind kind, vec16 a, vec16 b) {
+VEC_INLINE vec_f32 tree_op(tree_kind kind, vec_f32 a, vec_f32 b) {
     switch (kind) {
     case TREE_PROD:
     case TREE_PROD_NONZERO:
-        return vec16_mul(a, b);
+        return vec_mul(a, b);
     case TREE_MAX:
-        return vec16_max_nan(a, b);
+        return vec_max_nan(a, b);
     case TREE_SHIFT:
-        return vec16_max(a, b);
+        return vec_max(a, b);
     case TREE_MIN:
-        return vec16_min_nan(a, b);
+        return vec_min_nan(a, b);
     default:
-        return vec16_add(a, b);
+        return vec_add(a, b);
     }
+}
+VEC_INLINE vec16 tree_merge(tree_kind kind, vec16 a, vec16 b) {
+    VEC16_EACH a.v[j] = tree_op(kind, a.v[j], b.v[j]);
+    return a;
 }
 
 VEC16_FOLD(tree_hprod, vec_mul)
@@ -127,13 +132,19 @@ VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int6
         }
     if (i < n) UNROLL
     for (int k = 0; k < 4; k++) VEC16_EACH {
-            int64_t at = i + k * 16 + j * VEC_LANES;
-            if (at < n) {
-                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, n - at) : c;
-                vec_f32 next = tree_accumulate(kind, acc[k].v[j], vec_load(x + at, n - at), second);
-                acc[k].v[j] = tree_ignores_zero(kind) ? next : vec_select(vec_first(n - at), next, acc[k].v[j]);
+            int64_t at = i + k * 16 + j * VEC_LANES, rest = n - at;
+            if (tree_ignores_zero(kind)) {
+                if (rest <= 0) continue;
+                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, rest) : c;
+                acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_load(x + at, rest), second);
+            } else if (rest >= VEC_LANES)
+                acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_loadu(x + at), c);
+            else if (rest > 0) {
+                vec_f32 next = tree_accumulate(kind, acc[k].v[j], vec_load_tail(x + at, rest), c);
+                acc[k].v[j] = vec_select(vec_first(rest), next, acc[k].v[j]);
             }
         }
+    if (n <= 32) return tree_merge(kind, acc[0], acc[1]); /* the others would add nothing */
     return tree_merge(kind, tree_merge(kind, acc[0], acc[1]), tree_merge(kind, acc[2], acc[3]));
 }
 
@@ -172,6 +183,43 @@ VEC_INLINE float tree_row(tree_kind kind, const float *x, int64_t n, float c) {
 }
 VEC_INLINE float tree_dot(const float *x, const float *y, int64_t n) {
     return tree_fold(TREE_SUM_PRODUCTS, tree_row16(TREE_SUM_PRODUCTS, x, y, n, 0.0f));
+}
+
+/* ---- Several short rows together: to fold one alone takes longer than to read it ---- */
+
+enum {
+    TREE_FEW = TRANSPOSE_BLOCK, /* rows */
+    TREE_SHORT = 256            /* floats of a row, at most */
+};
+
+/* The lanes of row r of the few, 16 or folded to 8. */
+VEC_INLINE void tree_keep(tree_kind kind, vec16 a, float *kept, int64_t r) {
+    UNROLL
+    for (int parts = VEC16_PARTS / 2; parts * VEC_LANES >= TREE_FEW; parts /= 2) UNROLL
+    for (int j = 0; j < parts; j++) a.v[j] = tree_op(kind, a.v[j], a.v[j + parts]);
+    UNROLL
+    for (int j = 0; j < TREE_FEW / VEC_LANES; j++) vec_storeu(kept + r * TREE_FEW + j * VEC_LANES, a.v[j]);
+}
+/* out[r] = what folding row r makes of its lanes, all rows side by side. */
+VEC_INLINE void tree_fold_kept(tree_kind kind, const float *kept, float *out) {
+    enum { VECS = TREE_FEW / VEC_LANES };
+    _Alignas(64) float lanes[TREE_FEW * TREE_FEW];
+    vec_f32 v[TREE_FEW * VECS];
+    transpose_whole(kept, TREE_FEW, lanes, TREE_FEW);
+    UNROLL
+    for (int i = 0; i < TREE_FEW * VECS; i++) v[i] = vec_loadu(lanes + i * VEC_LANES);
+    UNROLL
+    for (int half = TREE_FEW * VECS / 2; half >= VECS; half /= 2) UNROLL
+    for (int i = 0; i < half; i++) v[i] = tree_op(kind, v[i], v[i + half]);
+    UNROLL
+    for (int j = 0; j < VECS; j++) vec_storeu(out + j * VEC_LANES, v[j]);
+}
+/* out[r] = tree_row of TREE_FEW rows of n <= TREE_SHORT floats; c: one per row, or NULL. */
+VEC_INLINE void tree_few_rows(tree_kind kind, const float *x, const float *y, int64_t n, const float *c, float *out) {
+    _Alignas(64) float kept[TREE_FEW * TREE_FEW];
+    for (int64_t r = 0; r < TREE_FEW; r++)
+        tree_keep(kind, tree_block(kind, x + r * n, y + r * n, n, vec_set(c ? c[r] : 0.0f), 0), kept, r);
+    tree_fold_kept(kind, kept, out);
 }
 
 /* `width` columns (at most 16 nv) over n rows that are `stride` floats apart, in blocks of `block` rows. c: one per

@@ -30,12 +30,20 @@ VEC_INLINE vec16 exp_block(const float *x, float *out, int64_t n, vec_f32 m) {
             vec_storeu(out + at, e);
             acc[k].v[j] = vec_add(acc[k].v[j], e);
         }
-    for (int k = 0; k < 4 && i < n; k++, i += 16) VEC16_EACH {
-            int64_t at = i + j * VEC_LANES;
-            vec_f32 e = vec_exp(vec_sub(vec_load(x + at, n - at), m));
-            vec_store(out + at, e, n - at);
-            acc[k].v[j] = vec_add(acc[k].v[j], vec_select(vec_first(n - at), e, vec_zero()));
+    if (i < n) UNROLL
+    for (int k = 0; k < 4; k++) VEC16_EACH {
+            int64_t at = i + k * 16 + j * VEC_LANES, rest = n - at;
+            if (rest >= VEC_LANES) {
+                vec_f32 e = vec_exp(vec_sub(vec_loadu(x + at), m));
+                vec_storeu(out + at, e);
+                acc[k].v[j] = vec_add(acc[k].v[j], e);
+            } else if (rest > 0) {
+                vec_f32 e = vec_exp(vec_sub(vec_load_tail(x + at, rest), m));
+                vec_store_tail(out + at, e, rest);
+                acc[k].v[j] = vec_add(acc[k].v[j], vec_select(vec_first(rest), e, vec_zero()));
+            }
         }
+    if (n <= 32) return vec16_add(acc[0], acc[1]); /* the others would add nothing */
     return vec16_add(vec16_add(acc[0], acc[1]), vec16_add(acc[2], acc[3]));
 }
 
@@ -49,6 +57,11 @@ static float exp_row(const float *x, float *out, int64_t n, float m) {
     return vec16_sum(tree_finish(TREE_SUM, &t));
 }
 
+static void scale_row(float *y, int64_t n, float sum) {
+    const vec_f32 scale = vec_set(1.0f / sum);
+    for (int64_t i = 0; i < n; i += VEC_LANES) vec_store(y + i, vec_mul(vec_load(y + i, n - i), scale), n - i);
+}
+
 /* y = exp(x - max x) / sum of the same. A row of -inf alone, and one with inf or nan, is nan. */
 static void softmax_forward(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                             int64_t stop) {
@@ -56,13 +69,21 @@ static void softmax_forward(void *const *arrays, const int64_t *sizes, const dou
     float *out = arrays[1];
     int64_t n = sizes[1], inner = sizes[2];
     (void)scalars;
-    for (int64_t row = start; row < stop && inner == 1; row++) {
+    int64_t row = start;
+    for (; n <= TREE_SHORT && inner == 1 && row + TREE_FEW <= stop; row += TREE_FEW) {
         const float *xr = x + row * n;
-        float *yr = out + row * n;
-        vec_f32 scale = vec_set(1.0f / exp_row(xr, yr, n, tree_row(TREE_SHIFT, xr, n, 0.0f)));
-        for (int64_t i = 0; i < n; i += VEC_LANES) vec_store(yr + i, vec_mul(vec_load(yr + i, n - i), scale), n - i);
+        float *yr = out + row * n, m[TREE_FEW], sum[TREE_FEW], kept[TREE_FEW * TREE_FEW];
+        tree_few_rows(TREE_SHIFT, xr, xr, n, 0, m);
+        for (int64_t r = 0; r < TREE_FEW; r++)
+            tree_keep(TREE_SUM, exp_block(xr + r * n, yr + r * n, n, vec_set(m[r])), kept, r);
+        tree_fold_kept(TREE_SUM, kept, sum);
+        for (int64_t r = 0; r < TREE_FEW; r++, yr += n) scale_row(yr, n, sum[r]);
     }
-    for (int64_t row = start; row < stop && inner > 1;) {
+    for (; row < stop && inner == 1; row++) {
+        float *yr = out + row * n;
+        scale_row(yr, n, exp_row(x + row * n, yr, n, tree_row(TREE_SHIFT, x + row * n, n, 0.0f)));
+    }
+    while (row < stop && inner > 1) {
         strip s = strip_of(row, stop, n, inner);
         float m[TREE_WIDTH], sum[TREE_WIDTH];
         tree_columns(TREE_SHIFT, x + s.at, x, 0, m, n, inner, s.width, TREE_ROWS);
@@ -121,12 +142,18 @@ static void log_softmax_forward(void *const *arrays, const int64_t *sizes, const
     for (int64_t row = start; row < stop && inner == 1; row += few) {
         const int64_t rows = few < stop - row ? few : stop - row;
         float m[16] = {0}, sum[16] = {0};
-        for (int64_t r = 0; r < rows; r++) {
+        int64_t r = 0;
+        for (; n <= TREE_SHORT && r + TREE_FEW <= rows; r += TREE_FEW) {
+            const float *xr = x + (row + r) * n;
+            tree_few_rows(TREE_SHIFT, xr, xr, n, 0, m + r);
+            tree_few_rows(TREE_SUM_EXP, xr, xr, n, m + r, sum + r);
+        }
+        for (; r < rows; r++) {
             m[r] = tree_row(TREE_SHIFT, x + (row + r) * n, n, 0.0f);
             sum[r] = tree_row(TREE_SUM_EXP, x + (row + r) * n, n, m[r]);
         }
-        for (int64_t r = 0; r < rows; r += VEC_LANES) vec_storeu(sum + r, vec_log(vec_loadu(sum + r)));
-        for (int64_t r = 0; r < rows; r++) {
+        for (r = 0; r < rows; r += VEC_LANES) vec_storeu(sum + r, vec_log(vec_loadu(sum + r)));
+        for (r = 0; r < rows; r++) {
             const float *xr = x + (row + r) * n;
             const vec_f32 mv = vec_set(m[r]), log_sum = vec_set(sum[r]);
             for (int64_t i = 0; i < n; i += VEC_LANES)

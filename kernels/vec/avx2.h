@@ -24,7 +24,18 @@ VEC_INLINE void vec_storeu(float *p, vec_f32 v) { _mm256_storeu_ps(p, v); }
 VEC_INLINE vec_i32 vec_loadu_i32(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 VEC_INLINE void vec_storeu_i32(int32_t *p, vec_i32 v) { _mm256_storeu_si256((__m256i *)p, v); }
 VEC_INLINE vec_f32 vec_load_tail(const float *p, int64_t n) { return _mm256_maskload_ps(p, vec_first_i32(n)); }
-VEC_INLINE void vec_store_tail(float *p, vec_f32 v, int64_t n) { _mm256_maskstore_ps(p, vec_first_i32(n), v); }
+/* In up to three pieces: AMD's processors take a masked store apart into some twenty operations. */
+VEC_INLINE void vec_store_tail(float *p, vec_f32 v, int64_t n) {
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (n <= 0) return;
+    if (n >= 8) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    if (n & 4) _mm_storeu_ps(p, rest), rest = _mm256_extractf128_ps(v, 1), p += 4;
+    if (n & 2) _mm_storel_pi((__m64 *)p, rest), rest = _mm_movehl_ps(rest, rest), p += 2;
+    if (n & 1) _mm_store_ss(p, rest);
+}
 VEC_INLINE void vec_stream(float *p, vec_f32 v) { _mm256_stream_ps(p, v); }
 VEC_INLINE vec_f32 vec_gather(const float *p, vec_i32 index) { return _mm256_i32gather_ps(p, index, 4); }
 VEC_INLINE vec_i32 vec_gather_i32(const int32_t *p, vec_i32 index) { return _mm256_i32gather_epi32(p, index, 4); }
@@ -173,6 +184,11 @@ VEC_INLINE vec_f32 vec_zip_hi(vec_f32 even, vec_f32 odd) {
 VEC_INLINE vec_f32 vec_permute2(vec_f32 a, vec_f32 b, vec_i32 index) {
     vec_mask second = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)); /* bit 3 as the sign */
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, index), _mm256_permutevar8x32_ps(b, index), second);
+}
+/* Any of 8 in memory, by the low three bits of the index. */
+#define VEC_HAS_TABLE8 1
+VEC_INLINE vec_f32 vec_table8(const float *table, vec_i32 index) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
 }
 VEC_INLINE vec_f32 vec_table16(const float *table, vec_i32 index) {
     return vec_permute2(_mm256_loadu_ps(table), _mm256_loadu_ps(table + 8), index);

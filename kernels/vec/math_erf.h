@@ -69,17 +69,35 @@ VEC_INLINE vec_f32 vec_normal_tail(vec_f32 u) {
     return VEC_POLY(u, c);
 }
 
-/* Polynomial number k of sixteen, in t - centre[k], k the low bits of `piece`: c[j][k] are its coefficients. */
-#define VEC_POLY_OF_16(t, piece, centre, c)                                \
-    __extension__({                                                        \
-        const vec_i32 k_ = vec_bits(piece);                                \
-        const vec_f32 d_ = vec_sub(t, vec_table16(centre, k_));            \
-        vec_f32 poly_ = vec_table16((c)[sizeof(c) / sizeof *(c) - 1], k_); \
-        UNROLL                                                             \
-        for (int j_ = (int)(sizeof(c) / sizeof *(c)) - 2; j_ >= 0; j_--)   \
-            poly_ = vec_fma(poly_, d_, vec_table16((c)[j_], k_));          \
-        poly_;                                                             \
+/* Polynomial number k of sixteen, in t - centre[k], k the low bits of `piece`: c[j][k] are its coefficients. Where a
+ * lookup among eight is one instruction and among sixteen four, numbers are looked up together as long as none of them
+ * belongs to the second eight, which begin beyond 3 and are rare. */
+#define VEC_POLY_BY(table, t, k, centre, c)             \
+    vec_f32 d_ = vec_sub(t, table(centre, k));          \
+    poly_ = table((c)[sizeof(c) / sizeof *(c) - 1], k); \
+    UNROLL                                              \
+    for (int j_ = (int)(sizeof(c) / sizeof *(c)) - 2; j_ >= 0; j_--) poly_ = vec_fma(poly_, d_, table((c)[j_], k));
+#if defined VEC_HAS_TABLE8
+#define VEC_POLY_OF_16(t, piece, centre, c)                                                  \
+    __extension__({                                                                          \
+        const vec_i32 k_ = vec_bits(piece);                                                  \
+        vec_f32 poly_;                                                                       \
+        if (__builtin_expect(vec_any(vec_i32_gt(vec_i32_set(0), vec_i32_shl(k_, 28))), 0)) { \
+            VEC_POLY_BY(vec_table16, t, k_, centre, c)                                       \
+        } else {                                                                             \
+            VEC_POLY_BY(vec_table8, t, k_, centre, c)                                        \
+        }                                                                                    \
+        poly_;                                                                               \
     })
+#else
+#define VEC_POLY_OF_16(t, piece, centre, c)        \
+    __extension__({                                \
+        const vec_i32 k_ = vec_bits(piece);        \
+        vec_f32 poly_;                             \
+        VEC_POLY_BY(vec_table16, t, k_, centre, c) \
+        poly_;                                     \
+    })
+#endif
 #define VEC_WHOLE vec_set(0x1.8p23f) /* added last, it rounds to a whole number, which the low bits then are */
 
 /* x cdf(x) = -e^(-t^2 / 2) q(1 / (t^2 + c)) for x < -5.35, minimax up to t = 14.6, 2^-27.8; 0 from -16 on. */
