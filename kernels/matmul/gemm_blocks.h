@@ -8,8 +8,10 @@
 #define SHARED_FROM 65536       /* elements packed in vain: fewer cost less than one more region */
 #define CHUNK_STRIPS 6          /* at least, in a chunk of a large product: a group of panels is fetched for each */
 
+/* Where tiles have few rows (ROWS_AS_STRIPS): */
 #define STRIPS_FROM 65   /* columns, from which on they pay for strips of rows of A */
-#define PACKED_B_ROWS 24 /* and rows that pay for a B that tiles of few rows read from packed panels alone */
+#define PACKED_B_ROWS 24 /* rows that pay for panels of a B that fits the cache, */
+#define PACKED_FROM 3e6  /* and multiply-adds that do for either; small products share less packing than it costs */
 
 enum where { IN_PLACE, BY_CHUNK, FOR_ALL };
 
@@ -135,14 +137,17 @@ static inline int stays_in_place(const gemm_args *g) {
     const int64_t size = g->k * g->n;
     if (g->m <= 3) return 1;
     if (g->k > 64 && collides(g->b_row, 4096)) return 0;
-    if (ROWS_AS_STRIPS) return size <= 4096 || (g->m < PACKED_B_ROWS && size <= 1 << 17);
+    if (ROWS_AS_STRIPS)
+        return size <= 4096 || (size <= 1 << 17 && g->m < PACKED_B_ROWS) ||
+               ((double)size * (double)g->m < PACKED_FROM && !collides(g->b_row, 1024));
     if (g->b_row % 16) return size <= (kg_threads() > 1 ? 1 << 19 : 1 << 17);
     return size <= (g->m <= 512 ? 1 << 22 : 1 << 20);
 }
 
 /* Strips of A, if many columns use them; or else rows that meet in one set of the cache. */
 static inline int pays_to_pack_rows(const gemm_args *g) {
-    return ROWS_AS_STRIPS ? g->n >= STRIPS_FROM : g->m > 4 && collides(g->a_row, 4096);
+    if (ROWS_AS_STRIPS) return g->n >= STRIPS_FROM && (double)g->m * (double)g->n * (double)g->k >= PACKED_FROM;
+    return g->m > 4 && collides(g->a_row, 4096);
 }
 
 /* Many chunks for each thread, so that one which starts late or is slowed down takes fewer; how they are cut changes no
