@@ -117,12 +117,39 @@ VEC_INLINE float tree_fold(tree_kind kind, vec16 a) {
     }
 }
 
+/* x[0 .. 15] taken into acc; lanes from n on keep what they hold. */
+VEC_INLINE vec16 tree_sixteen(tree_kind kind, vec16 acc, const float *x, const float *y, int64_t n, vec_f32 c) {
+    VEC16_EACH {
+        int64_t at = j * VEC_LANES, rest = n - at;
+        if (tree_ignores_zero(kind)) {
+            if (rest <= 0) continue;
+            vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, rest) : c;
+            acc.v[j] = tree_accumulate(kind, acc.v[j], vec_load(x + at, rest), second);
+        } else if (rest >= VEC_LANES)
+            acc.v[j] = tree_accumulate(kind, acc.v[j], vec_loadu(x + at), c);
+        else if (rest > 0) {
+            vec_f32 next = tree_accumulate(kind, acc.v[j], vec_load_tail(x + at, rest), c);
+            acc.v[j] = vec_select(vec_first(rest), next, acc.v[j]);
+        }
+    }
+    return acc;
+}
+
 /* One block of at most TREE_BLOCK floats; y is read by TREE_SUM_PRODUCTS alone. Lanes past the end keep what they hold.
  * far: the floats come from memory. */
 VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, vec_f32 c, int far) {
+    const vec16 none = vec16_set(tree_identity(kind));
+    if (n <= 64) { /* each accumulator takes one value: merged at once it needs no register */
+        vec16 sum = tree_sixteen(kind, none, x, y, n, c);
+        if (n > 16) sum = tree_merge(kind, sum, tree_sixteen(kind, none, x + 16, y + 16, n - 16, c));
+        if (n <= 32) return sum;
+        vec16 more = tree_sixteen(kind, none, x + 32, y + 32, n - 32, c);
+        if (n > 48) more = tree_merge(kind, more, tree_sixteen(kind, none, x + 48, y + 48, n - 48, c));
+        return tree_merge(kind, sum, more);
+    }
     vec16 acc[4];
     UNROLL
-    for (int k = 0; k < 4; k++) acc[k] = vec16_set(tree_identity(kind));
+    for (int k = 0; k < 4; k++) acc[k] = none;
     int64_t i = 0;
     for (; i + 64 <= n; i += 64) UNROLL
     for (int k = 0; k < 4; k++) VEC16_EACH {
@@ -131,20 +158,10 @@ VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int6
             acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], far ? vec_loadu_far(x + at) : vec_loadu(x + at), second);
         }
     if (i < n) UNROLL
-    for (int k = 0; k < 4; k++) VEC16_EACH {
-            int64_t at = i + k * 16 + j * VEC_LANES, rest = n - at;
-            if (tree_ignores_zero(kind)) {
-                if (rest <= 0) continue;
-                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + at, rest) : c;
-                acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_load(x + at, rest), second);
-            } else if (rest >= VEC_LANES)
-                acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], vec_loadu(x + at), c);
-            else if (rest > 0) {
-                vec_f32 next = tree_accumulate(kind, acc[k].v[j], vec_load_tail(x + at, rest), c);
-                acc[k].v[j] = vec_select(vec_first(rest), next, acc[k].v[j]);
-            }
-        }
-    if (n <= 32) return tree_merge(kind, acc[0], acc[1]); /* the others would add nothing */
+    for (int k = 0; k < 4; k++) {
+        int64_t at = i + k * 16;
+        acc[k] = tree_sixteen(kind, acc[k], x + at, y + at, n - at, c);
+    }
     return tree_merge(kind, tree_merge(kind, acc[0], acc[1]), tree_merge(kind, acc[2], acc[3]));
 }
 
@@ -270,23 +287,39 @@ VEC_INLINE void tree_columns(tree_kind kind, const float *x, const float *y, con
     }
 }
 
+/* `few` rows of many columns, added to out. */
+VEC_INLINE void tree_wide_rows(tree_kind kind, const float *x, const float *y, const float *c, float *out,
+                               int64_t stride, int64_t width, int few) {
+    int64_t j = 0;
+    for (; j + VEC_LANES <= width; j += VEC_LANES) {
+        vec_f32 acc = vec_loadu(out + j), cv = c ? vec_loadu(c + j) : vec_zero();
+        UNROLL
+        for (int k = 0; k < few; k++) {
+            vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_loadu(y + k * stride + j) : cv;
+            acc = tree_accumulate(kind, acc, vec_loadu(x + k * stride + j), second);
+        }
+        vec_storeu(out + j, acc);
+    }
+    if (j == width) return;
+    vec_f32 acc = vec_load_tail(out + j, width - j), cv = c ? vec_load_tail(c + j, width - j) : vec_zero();
+    UNROLL
+    for (int k = 0; k < few; k++) {
+        vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load_tail(y + k * stride + j, width - j) : cv;
+        acc = tree_accumulate(kind, acc, vec_load_tail(x + k * stride + j, width - j), second);
+    }
+    vec_store_tail(out + j, acc, width - j);
+}
+
 /* One block (at most TREE_ROWS rows) of many columns, read row by row as memory lies: out holds the sums on the way.
  * The same order of additions, so the same bits, as a block of tree_columns. */
 VEC_INLINE void tree_wide_block(tree_kind kind, const float *x, const float *y, const float *c, float *out,
                                 int64_t rows, int64_t stride, int64_t width) {
+    int64_t r = 0;
     for (int64_t j = 0; j < width; j++) out[j] = tree_identity(kind);
-    int64_t few =
-        width <= 1024 ? 1 : 4; /* short rows one after the other keep to one stream, long ones save passes over out */
-    for (int64_t r = 0; r < rows; r += few)
-        for (int64_t j = 0; j < width; j += VEC_LANES) {
-            int64_t rest = width - j;
-            vec_f32 acc = vec_load(out + j, rest), cv = c ? vec_load(c + j, rest) : vec_zero();
-            for (int64_t k = r; k < r + few && k < rows; k++) {
-                vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_load(y + k * stride + j, rest) : cv;
-                acc = tree_accumulate(kind, acc, vec_load(x + k * stride + j, rest), second);
-            }
-            vec_store(out + j, acc, rest);
-        }
+    /* Short rows one after the other keep to one stream, long ones save passes over out. */
+    for (; width > 1024 && r + 4 <= rows; r += 4)
+        tree_wide_rows(kind, x + r * stride, y + r * stride, c, out, stride, width, 4);
+    for (; r < rows; r++) tree_wide_rows(kind, x + r * stride, y + r * stride, c, out, stride, width, 1);
 }
 
 #endif

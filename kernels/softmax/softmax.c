@@ -17,33 +17,39 @@ static strip strip_of(int64_t row, int64_t stop, int64_t n, int64_t inner) {
     return (strip){o * n * inner + j, width};
 }
 
-/* out = exp(x - m) of at most TREE_BLOCK floats, and their sum in 16 lanes. */
-VEC_INLINE vec16 exp_block(const float *x, float *out, int64_t n, vec_f32 m) {
-    vec16 acc[4];
-    UNROLL
-    for (int k = 0; k < 4; k++) acc[k] = vec16_zero();
-    int64_t i = 0;
-    for (; i + 64 <= n; i += 64) UNROLL
-    for (int k = 0; k < 4; k++) VEC16_EACH {
-            int64_t at = i + k * 16 + j * VEC_LANES;
+/* out = exp(x - m) of 16 floats, or n if that is less, added to sum. */
+VEC_INLINE vec16 exp_sixteen(vec16 sum, const float *x, float *out, int64_t n, vec_f32 m) {
+    VEC16_EACH {
+        int64_t at = j * VEC_LANES, rest = n - at;
+        if (rest >= VEC_LANES) {
             vec_f32 e = vec_exp(vec_sub(vec_loadu(x + at), m));
             vec_storeu(out + at, e);
-            acc[k].v[j] = vec_add(acc[k].v[j], e);
+            sum.v[j] = vec_add(sum.v[j], e);
+        } else if (rest > 0) {
+            vec_f32 e = vec_exp(vec_sub(vec_load_tail(x + at, rest), m));
+            vec_store_tail(out + at, e, rest);
+            sum.v[j] = vec_add(sum.v[j], vec_select(vec_first(rest), e, vec_zero()));
         }
-    if (i < n) UNROLL
-    for (int k = 0; k < 4; k++) VEC16_EACH {
-            int64_t at = i + k * 16 + j * VEC_LANES, rest = n - at;
-            if (rest >= VEC_LANES) {
-                vec_f32 e = vec_exp(vec_sub(vec_loadu(x + at), m));
-                vec_storeu(out + at, e);
-                acc[k].v[j] = vec_add(acc[k].v[j], e);
-            } else if (rest > 0) {
-                vec_f32 e = vec_exp(vec_sub(vec_load_tail(x + at, rest), m));
-                vec_store_tail(out + at, e, rest);
-                acc[k].v[j] = vec_add(acc[k].v[j], vec_select(vec_first(rest), e, vec_zero()));
-            }
-        }
-    if (n <= 32) return vec16_add(acc[0], acc[1]); /* the others would add nothing */
+    }
+    return sum;
+}
+/* The same of at most TREE_BLOCK floats; the sum in 16 lanes, as that of TREE_SUM_EXP. */
+VEC_INLINE vec16 exp_block(const float *x, float *out, int64_t n, vec_f32 m) {
+    const vec16 none = vec16_zero();
+    if (n <= 64) {
+        vec16 sum = exp_sixteen(none, x, out, n, m);
+        if (n > 16) sum = vec16_add(sum, exp_sixteen(none, x + 16, out + 16, n - 16, m));
+        if (n <= 32) return sum;
+        vec16 more = exp_sixteen(none, x + 32, out + 32, n - 32, m);
+        if (n > 48) more = vec16_add(more, exp_sixteen(none, x + 48, out + 48, n - 48, m));
+        return vec16_add(sum, more);
+    }
+    vec16 acc[4] = {none, none, none, none};
+    for (int64_t i = 0; i < n; i += 64) UNROLL
+    for (int k = 0; k < 4; k++) {
+        int64_t at = i + k * 16;
+        acc[k] = exp_sixteen(acc[k], x + at, out + at, n - at, m);
+    }
     return vec16_add(vec16_add(acc[0], acc[1]), vec16_add(acc[2], acc[3]));
 }
 
