@@ -141,6 +141,17 @@ def test_a_changed_weight_is_packed_again():
         weight.mul_(2)
 
 
+def test_a_packing_is_read_by_the_instruction_set_that_made_it_alone():
+    x, weight, expected = normal(9, 64), normal(70, 64), {}
+    for level in core.available_levels():
+        with use_backend(f"simd:{level}"):
+            expected[level] = matmul(x, weight.t().contiguous()).numpy()
+    for level in (*core.available_levels(), *core.available_levels()):
+        with use_backend(f"simd:{level}"), kg.no_grad():
+            for _ in range(3):
+                assert (linear(x, weight).numpy() == expected[level]).all()
+
+
 def test_packings_go_with_their_weights():
     from kernelgrad.core.products import kept_packings
 

@@ -14,7 +14,7 @@ cdef int gemm(Matrices *p, Array a, Array b, Array bias, Array packed, Array c, 
               double beta) except -1
 cdef Array column_sum(Array g, int64_t rows, int64_t columns)
 cdef int dot(Array a, Array b, Array out) except -1
-cdef bint compiled(Array x)
+cdef void *compiled(Array x)
 cdef bint dot_is_compiled(Array x)
 cdef int check_pair(str name, Array a, Array b) except -1
 cdef str sizes_text(Array x)

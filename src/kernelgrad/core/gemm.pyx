@@ -99,9 +99,9 @@ cdef int dot(Array a, Array b, Array out) except -1:
     return dot_kernel.launch(arrays, 3, &n, 1, no_scalars, 0, False)
 
 
-cdef bint compiled(Array x):
-    """Whether gemm has a C body for x, so that a packed operand can be used."""
-    return x.on == CPU and gemm_kernel.find(x.code) != NULL
+cdef void *compiled(Array x):
+    """The C body of gemm for x, which can use an operand that its instruction set has packed; or NULL."""
+    return <void *>gemm_kernel.find(x.code) if x.on == CPU else NULL
 
 
 cdef bint dot_is_compiled(Array x):

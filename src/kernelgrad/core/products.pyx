@@ -255,11 +255,13 @@ cdef Array packed_weight(Array w, int64_t n, int64_t k):
     cdef int64_t sizes[5]
     cdef int64_t elements
     cdef void *arrays[2]
-    if kept is None or not compiled(w):
+    cdef void *kernel = compiled(w)
+    if kept is None or kernel == NULL:
         return None
-    if kept.form is None:
+    if kept.form is None or kept.kernel != kernel:
         elements = (n + 31) // 32 * 32 * k
         kept.form = new_array(1, &elements, FLOAT32, CPU, False)
+        kept.kernel = kernel
         sizes[0] = (n + 31) // 32
         sizes[1], sizes[2] = n, k
         sizes[3], sizes[4] = 1, k
