@@ -14,9 +14,6 @@ from task import Cost, Task
 
 import kernelgrad as kg
 
-# Its idle threads count to a million, pausing: 20 to 40 ms in which they take a core from whoever comes next.
-ONNXRUNTIME_SPINS = 0.06
-
 
 def tasks(session, function):
     for net in NETS:
@@ -39,7 +36,7 @@ def tasks(session, function):
 
 def contender(name, net):
     if name == "onnxruntime":
-        return Contender(name, by_onnxruntime(net), lingers=ONNXRUNTIME_SPINS)
+        return Contender(name, by_onnxruntime(net))
     if name.startswith("torch"):
         import torch
 

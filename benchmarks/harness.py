@@ -23,24 +23,29 @@ import summary
 
 ROUND = 1e-3
 FEWEST, MOST = 5, 400  # rounds
-# Idle threads of OpenMP spin for some 10 ms after a call, on a core that the next contender wants: beside them it
-# measured two thirds of its speed. So each turn begins with calls that are not timed, until those threads sleep and its
-# own are awake, as they are in a training loop; turns are fewer and longer.
-WARM_UP, MOST_IN_TURN, ROUND_IN_TURN = 0.015, 12, 3e-3
+# Idle threads of a peer spin for some time after a call, on a core that the next contender wants: beside them it
+# measured two thirds of its speed. So a turn begins with calls that are not timed, until those threads sleep and its
+# own are awake, as they are in a training loop. OpenMP's, in PyTorch, spin for 11 ms on a core of their own and twice
+# that on a shared one; those of ONNX Runtime count to a million, pausing.
+WARM_UP, MOST_IN_TURN, ROUND_IN_TURN = 0.01, 12, 3e-3
+LINGERS = {"torch": 0.04, "jax": 0.04, "numpy": 0.04, "onnxruntime": 0.06}  # seconds
 BEYOND_CACHE = 1 << 28  # bytes
 SLOW = 3  # rounds of a contender one call of which takes longer than the whole time set
 
 
 @dataclass
 class Contender:
-    """Something to time. `inside` makes a context that is entered around each round, outside of the clock. `lingers`:
-    how many seconds its idle threads keep spinning, for which the turns of the others must wait."""
+    """Something to time. `inside` makes a context that is entered around each round, outside of the clock."""
 
     name: str
     call: Callable[[], Any]
     inside: Callable[[], Any] = contextlib.nullcontext
     finish: Callable[[], Any] | None = None  # waits for a device that runs behind
-    lingers: float = 0.0
+
+    @property
+    def runtime(self) -> str:
+        """Whose threads it runs on: torch for "torch channels_last", too."""
+        return self.name.split()[0].split(".")[0]
 
     def round(self, calls: int) -> float:
         """Seconds per call, over `calls` calls."""
@@ -53,6 +58,13 @@ class Contender:
                 self.finish()
             return (time.perf_counter() - begin) / calls
 
+    def warm_up(self, seconds: float) -> None:
+        """Calls for so long, at least one."""
+        begin, calls = time.perf_counter(), 1
+        while calls == 1 or time.perf_counter() - begin < seconds:
+            self.round(calls)
+            calls = min(2 * calls, 64)
+
 
 def race(
     contenders: Sequence[Contender], seconds: float, round_seconds: float = 0.0
@@ -63,7 +75,7 @@ def race(
     gc.collect()
     gc.disable()
     try:
-        calls, rounds, once_of = {}, {}, {}
+        calls, rounds = {}, {}
         alone = len(contenders) == 1
         length, most = (ROUND, MOST) if alone else (ROUND_IN_TURN, MOST_IN_TURN)
         length = max(length, round_seconds)
@@ -78,19 +90,19 @@ def race(
             if calls[contender.name] > 1:  # a single short call is mostly clock: look again
                 once = contender.round(calls[contender.name])
                 calls[contender.name] = max(1, round(length / max(once, 1e-8)))
-            once_of[contender.name] = max(once, 1e-8)
             each = once * calls[contender.name]
             rounds[contender.name] = SLOW if once > seconds else max(FEWEST, min(most, int(seconds / each)))
         contenders = [contender for contender in contenders if contender.name not in absent]
         samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-        warm_up = max([WARM_UP, *(contender.lingers for contender in contenders)])
+        before = ""  # whose threads may be spinning
         for turn in range(max(rounds.values(), default=0)):
             # Those with fewer rounds spread them over the race instead of running them all at its start.
             for contender in contenders:
                 due = (turn + 1) * rounds[contender.name] / max(rounds.values())
                 if len(samples[contender.name]) < int(due + 1e-9):
                     if not alone:
-                        contender.round(max(1, round(warm_up / once_of[contender.name])))
+                        contender.warm_up(LINGERS.get(before, WARM_UP) if before != contender.runtime else WARM_UP)
+                        before = contender.runtime
                     samples[contender.name].append(contender.round(calls[contender.name]))
         return samples, absent
     finally:

@@ -50,7 +50,7 @@ MERGER(min, TREE_MIN)
         for (; r < rows; r++) out[r] = tree_fold(kind, tree_row16(kind, x + r * n, y + r * n, n, c ? c[r] : 0.0f));   \
     }                                                                                                                 \
     static void piece_##name(const float *x, const float *y, int64_t n, float c, float *lanes, int far) {             \
-        vec16_storeu(lanes, far ? tree_row16_from(kind, x, y, n, c, 1) : tree_row16(kind, x, y, n, c));               \
+        vec16_storeu(lanes, tree_row16_from(kind, x, y, n, c, far));                                                  \
     }                                                                                                                 \
     static void columns_##name(const float *x, const float *y, const float *c, float *out, int64_t n, int64_t stride, \
                                int64_t width) {                                                                       \

@@ -135,34 +135,61 @@ VEC_INLINE vec16 tree_sixteen(tree_kind kind, vec16 acc, const float *x, const f
     return acc;
 }
 
-/* One block of at most TREE_BLOCK floats; y is read by TREE_SUM_PRODUCTS alone. Lanes past the end keep what they hold.
- * far: the floats come from memory. */
-VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, vec_f32 c, int far) {
+/* A block of at most 64 floats: each accumulator takes one value, and merged at once it needs no register. */
+VEC_INLINE vec16 tree_short_block(tree_kind kind, const float *x, const float *y, int64_t n, float c) {
     const vec16 none = vec16_set(tree_identity(kind));
-    if (n <= 64) { /* each accumulator takes one value: merged at once it needs no register */
-        vec16 sum = tree_sixteen(kind, none, x, y, n, c);
-        if (n > 16) sum = tree_merge(kind, sum, tree_sixteen(kind, none, x + 16, y + 16, n - 16, c));
-        if (n <= 32) return sum;
-        vec16 more = tree_sixteen(kind, none, x + 32, y + 32, n - 32, c);
-        if (n > 48) more = tree_merge(kind, more, tree_sixteen(kind, none, x + 48, y + 48, n - 48, c));
-        return tree_merge(kind, sum, more);
-    }
+    vec_f32 cv = vec_set(c);
+    vec16 sum = tree_sixteen(kind, none, x, y, n, cv);
+    if (n > 16) sum = tree_merge(kind, sum, tree_sixteen(kind, none, x + 16, y + 16, n - 16, cv));
+    if (n <= 32) return sum;
+    vec16 more = tree_sixteen(kind, none, x + 32, y + 32, n - 32, cv);
+    if (n > 48) more = tree_merge(kind, more, tree_sixteen(kind, none, x + 48, y + 48, n - 48, cv));
+    return tree_merge(kind, sum, more);
+}
+
+VEC_INLINE vec16 tree_long_block(tree_kind kind, const float *x, const float *y, int64_t n, float c, int far) {
     vec16 acc[4];
+    vec_f32 cv = vec_set(c);
     UNROLL
-    for (int k = 0; k < 4; k++) acc[k] = none;
+    for (int k = 0; k < 4; k++) acc[k] = vec16_set(tree_identity(kind));
     int64_t i = 0;
     for (; i + 64 <= n; i += 64) UNROLL
     for (int k = 0; k < 4; k++) VEC16_EACH {
             int64_t at = i + k * 16 + j * VEC_LANES;
-            vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_loadu(y + at) : c;
+            vec_f32 second = kind == TREE_SUM_PRODUCTS ? vec_loadu(y + at) : cv;
             acc[k].v[j] = tree_accumulate(kind, acc[k].v[j], far ? vec_loadu_far(x + at) : vec_loadu(x + at), second);
         }
     if (i < n) UNROLL
     for (int k = 0; k < 4; k++) {
         int64_t at = i + k * 16;
-        acc[k] = tree_sixteen(kind, acc[k], x + at, y + at, n - at, c);
+        acc[k] = tree_sixteen(kind, acc[k], x + at, y + at, n - at, cv);
     }
     return tree_merge(kind, tree_merge(kind, acc[0], acc[1]), tree_merge(kind, acc[2], acc[3]));
+}
+
+/* One block of at most TREE_BLOCK floats; y is read by TREE_SUM_PRODUCTS alone. Lanes past the end keep what they hold.
+ * far: the floats come from memory. A function for each kind: inlined wherever rows are reduced, these made a megabyte.
+ */
+#define TREE_KIND_BLOCK(kind)                                                                     \
+    VEC_OUTLINE vec16 kind##_block(const float *x, const float *y, int64_t n, float c, int far) { \
+        if (n <= 64) return tree_short_block(kind, x, y, n, c);                                   \
+        return tree_long_block(kind, x, y, n, c, far);                                            \
+    }
+#define TREE_KINDS(X)      \
+    X(TREE_SUM)            \
+    X(TREE_SUM_SQUARES)    \
+    X(TREE_SUM_PRODUCTS)   \
+    X(TREE_SUM_DEVIATIONS) \
+    X(TREE_SUM_EXP)        \
+    X(TREE_COUNT_EQUAL)    \
+    X(TREE_COUNT_ZEROS) X(TREE_PROD) X(TREE_PROD_NONZERO) X(TREE_MAX) X(TREE_MIN) X(TREE_SHIFT)
+TREE_KINDS(TREE_KIND_BLOCK)
+
+VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, float c, int far) {
+#define TREE_CHOOSE(one) \
+    if (kind == one) return one##_block(x, y, n, c, far);
+    TREE_KINDS(TREE_CHOOSE)
+    __builtin_unreachable();
 }
 
 typedef struct {
@@ -184,12 +211,11 @@ VEC_INLINE vec16 tree_finish(tree_kind kind, tree_counter *t) {
 
 /* All n floats of a row, in 16 lanes still. */
 VEC_INLINE vec16 tree_row16_from(tree_kind kind, const float *x, const float *y, int64_t n, float c, int far) {
-    vec_f32 cv = vec_set(c);
-    if (n <= TREE_BLOCK) return tree_block(kind, x, y, n, cv, far);
+    if (n <= TREE_BLOCK) return tree_block(kind, x, y, n, c, far);
     tree_counter t;
     t.count = t.top = 0;
     for (int64_t i = 0; i < n; i += TREE_BLOCK)
-        tree_push(kind, &t, tree_block(kind, x + i, y + i, n - i < TREE_BLOCK ? n - i : TREE_BLOCK, cv, far));
+        tree_push(kind, &t, tree_block(kind, x + i, y + i, n - i < TREE_BLOCK ? n - i : TREE_BLOCK, c, far));
     return tree_finish(kind, &t);
 }
 VEC_INLINE vec16 tree_row16(tree_kind kind, const float *x, const float *y, int64_t n, float c) {
@@ -234,8 +260,12 @@ VEC_INLINE void tree_fold_kept(tree_kind kind, const float *kept, float *out) {
 /* out[r] = tree_row of TREE_FEW rows of n <= TREE_SHORT floats; c: one per row, or NULL. */
 VEC_INLINE void tree_few_rows(tree_kind kind, const float *x, const float *y, int64_t n, const float *c, float *out) {
     _Alignas(64) float kept[TREE_FEW * TREE_FEW];
-    for (int64_t r = 0; r < TREE_FEW; r++)
-        tree_keep(kind, tree_block(kind, x + r * n, y + r * n, n, vec_set(c ? c[r] : 0.0f), 0), kept, r);
+    for (int64_t r = 0; r < TREE_FEW; r++) {
+        float cr = c ? c[r] : 0.0f;
+        const float *xr = x + r * n, *yr = y + r * n;
+        tree_keep(kind, n <= 64 ? tree_short_block(kind, xr, yr, n, cr) : tree_long_block(kind, xr, yr, n, cr, 0), kept,
+                  r);
+    }
     tree_fold_kept(kind, kept, out);
 }
 

@@ -37,6 +37,12 @@
 #include <string.h>
 
 #define VEC_INLINE static inline __attribute__((always_inline, unused))
+/* One copy in the file, however many callers: for bodies too long to be inlined in each. */
+#ifdef __clang__
+#define VEC_OUTLINE static __attribute__((noinline, unused))
+#else
+#define VEC_OUTLINE static __attribute__((noinline, noclone, unused))
+#endif
 #define VEC_PRAGMA(text) _Pragma(#text)
 #if defined __clang__
 #define UNROLL VEC_PRAGMA(clang loop unroll(full))
