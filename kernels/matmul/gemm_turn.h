@@ -1,7 +1,11 @@
 /* Few rows times a transposed B: each block of B is turned in registers and used at once, not packed. And its mirror
  * image, few columns: C' = B' A', with A as the transposed matrix. Part of the gemm template. */
 
+#if defined KG_ISA_avx2 && LANES == 8
+#define TURN_ROWS 4 /* more are multiplied sooner by tiles, with panels that are packed */
+#else
 #define TURN_ROWS 8
+#endif
 #define LINE 16 /* a cache line of float32, used up while it is there */
 
 struct turn { /* m <= TURN_ROWS rows of A; chunks are of panels of B */
@@ -56,6 +60,8 @@ static void turn_part(const gemm_args *g, const real *a, const real *b, int64_t 
     if (i < g->m) turn_1_rows(a + i * a_row, a_row, a_col, turned, count, acc + i * PANEL);
 }
 
+typedef void turn_tile(const real *a, int64_t a_row, int64_t a_col, const real *b, int64_t b_col, int64_t blocks,
+                       real *acc);
 #if LANES == 16
 /* The same for whole blocks, which stay in registers, as the sums do. */
 #define TURN_WHOLE(ROWS)                                                                                     \
@@ -80,8 +86,51 @@ static void turn_part(const gemm_args *g, const real *a, const real *b, int64_t 
 EACH_ROWS_6(TURN_WHOLE)
 TURN_WHOLE(7)
 TURN_WHOLE(8)
-static void (*const turn_whole[])(const real *, int64_t, int64_t, const real *, int64_t, int64_t, real *) = {
+static turn_tile *const turn_whole[] = {
     0, turn_whole_1, turn_whole_2, turn_whole_3, turn_whole_4, turn_whole_5, turn_whole_6, turn_whole_7, turn_whole_8};
+#define TURN_IN_REGISTERS 1
+#define turn_sixteen(m, ...) turn_whole[m](__VA_ARGS__)
+#elif defined KG_ISA_avx2 && LANES == 8
+/* The same for `eights` times 8 columns side by side, STEP values of p at a time. One or two rows make two chains of
+ * FMAs, which then wait less for each other; but lines of 16 columns that are a multiple of 4096 bytes apart do not
+ * stay in the cache until they are used up. */
+#define TURN_WHOLE(ROWS, EIGHTS, STEP)                                                                   \
+    static void turn_whole_##ROWS##x##EIGHTS(const real *a, int64_t a_row, int64_t a_col, const real *b, \
+                                             int64_t b_col, int64_t blocks, real *acc) {                 \
+        real_vec v[ROWS][EIGHTS];                                                                        \
+        UNROLL                                                                                           \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                            \
+        for (int j = 0; j < EIGHTS; j++) v[i][j] = real_loadu(acc + i * PANEL + j * LANES);              \
+        for (const real *end = b + blocks * LINE; b < end; b += STEP, a += STEP * a_col) UNROLL          \
+        for (int p = 0; p < STEP; p += 4) UNROLL                                                         \
+        for (int j = 0; j < EIGHTS; j++) {                                                               \
+            transpose_eight x[4];                                                                        \
+            transpose_half(b + j * LANES * b_col + p, b_col, x);                                         \
+            UNROLL                                                                                       \
+            for (int q = 0; q < 4; q++) UNROLL                                                           \
+            for (int i = 0; i < ROWS; i++)                                                               \
+                v[i][j] = real_fma(real_set(a[i * a_row + (p + q) * a_col]), (real_vec)x[q], v[i][j]);   \
+        }                                                                                                \
+        UNROLL                                                                                           \
+        for (int i = 0; i < ROWS; i++) UNROLL                                                            \
+        for (int j = 0; j < EIGHTS; j++) real_storeu(acc + i * PANEL + j * LANES, v[i][j]);              \
+    }
+#define TURN_ONE(ROWS) TURN_WHOLE(ROWS, 1, LINE)
+EACH_ROWS_4(TURN_ONE)
+TURN_WHOLE(1, 2, 4)
+TURN_WHOLE(2, 2, 4)
+static turn_tile *const turn_one[] = {0, turn_whole_1x1, turn_whole_2x1, turn_whole_3x1, turn_whole_4x1};
+static turn_tile *const turn_two[] = {0, turn_whole_1x2, turn_whole_2x2};
+#define TURN_IN_REGISTERS 1
+static inline void turn_sixteen(int64_t m, const real *a, int64_t a_row, int64_t a_col, const real *b, int64_t b_col,
+                                int64_t blocks, real *acc) {
+    if (m <= 2 && b_col % 1024) {
+        turn_two[m](a, a_row, a_col, b, b_col, blocks, acc);
+        return;
+    }
+    turn_one[m](a, a_row, a_col, b, b_col, blocks, acc);
+    turn_one[m](a, a_row, a_col, b + LANES * b_col, b_col, blocks, acc + LANES);
+}
 #endif
 
 /* acc[i][j] = the products of kc values of p, for one panel of B. */
@@ -91,10 +140,10 @@ static void turn_panel(const gemm_args *g, const real *a, const real *b, int64_t
         for (int64_t p = 0, count = to_next_line(b, g->b_col, LINE); p < kc;
              p += count, count = at_most(kc - p, LINE)) {
             count = at_most(kc, count);
-#if LANES == 16
+#ifdef TURN_IN_REGISTERS
             if (count == LINE && columns - r >= TURN_WIDTH) {
                 count = (kc - p) / LINE * LINE;
-                turn_whole[g->m](a + p * g->a_col, g->a_row, g->a_col, b + p, g->b_col, count / LINE, acc);
+                turn_sixteen(g->m, a + p * g->a_col, g->a_row, g->a_col, b + p, g->b_col, count / LINE, acc);
                 continue;
             }
 #endif

@@ -62,25 +62,30 @@ typedef float transpose_four __attribute__((vector_size(16), aligned(4), may_ali
 typedef float transpose_eight __attribute__((vector_size(32)));
 typedef transpose_eight transpose_eight_at __attribute__((aligned(4), may_alias));
 
+/* Rows r and r + 4 side by side, which the load does; then pairs of rows, and fours. x[c] becomes column c of four. */
+VEC_INLINE void transpose_half(const float *in, int64_t ld, transpose_eight x[4]) {
+    transpose_eight y[4];
+    UNROLL
+    for (int r = 0; r < 4; r++)
+        x[r] = __builtin_shufflevector(*(const transpose_four *)(in + r * ld),
+                                       *(const transpose_four *)(in + (r + 4) * ld), 0, 1, 2, 3, 4, 5, 6, 7);
+    UNROLL
+    for (int r = 0; r < 4; r += 2) {
+        y[r] = __builtin_shufflevector(x[r], x[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        y[r + 1] = __builtin_shufflevector(x[r], x[r + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        x[2 * r] = __builtin_shufflevector(y[r], y[r + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        x[2 * r + 1] = __builtin_shufflevector(y[r], y[r + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+}
 VEC_INLINE void transpose_whole(const float *in, int64_t ld, float *out, int64_t to) {
     for (int half = 0; half < 2; half++, in += 4, out += 4 * to) {
-        transpose_eight x[4], y[4];
+        transpose_eight x[4];
+        transpose_half(in, ld, x);
         UNROLL
-        for (int r = 0; r < 4; r++) /* rows r and r + 4 side by side */
-            x[r] = __builtin_shufflevector(*(const transpose_four *)(in + r * ld),
-                                           *(const transpose_four *)(in + (r + 4) * ld), 0, 1, 2, 3, 4, 5, 6, 7);
-        UNROLL
-        for (int r = 0; r < 4; r += 2) {
-            y[r] = __builtin_shufflevector(x[r], x[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-            y[r + 1] = __builtin_shufflevector(x[r], x[r + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-        }
-        UNROLL
-        for (int r = 0; r < 2; r++) {
-            *(transpose_eight_at *)(out + 2 * r * to) =
-                __builtin_shufflevector(y[r], y[r + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            *(transpose_eight_at *)(out + (2 * r + 1) * to) =
-                __builtin_shufflevector(y[r], y[r + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-        }
+        for (int c = 0; c < 4; c++) *(transpose_eight_at *)(out + c * to) = x[c];
     }
 }
 #endif
