@@ -11,6 +11,8 @@
 #define BLOCK 49152      /* floats of gathered rows: a fifth of L2 */
 #define BAND 24576       /* floats of a band of rows */
 #define MOST_BAND 131072 /* half of L2 */
+#define NEAR 4096        /* half of L1 */
+#define SOON 16384       /* floats of output that are finished before the next */
 #define PHASES 16        /* of backward data that are packed together */
 
 typedef conv_product product;
@@ -70,60 +72,86 @@ static void fetch_next_band(const product *z, int64_t place, int64_t tiles, conv
     two[0] = (conv_ahead){image + from * row, image + to * row, ceil_div(ceil_div((to - from) * row, tiles), 16) * 16};
 }
 
-/* Chunk: a band of output rows of one image, a range of panels, a group. A tile is a piece of one output row; or, for
- * columns that some taps miss, one pixel of several rows. */
+/* A band in work: its source, and steps in it and in the output. */
+typedef struct {
+    const product *z;
+    conv_band source;
+    int64_t n, y0, channel; /* image, first output row, first channel of the group */
+    int64_t tap_row, tap_pixel, next_pixel, out_pixel, out_row;
+    conv_ahead ahead[2];
+} band;
+
+/* Output rows ya .. yb-1 of one panel. A tile is a piece of one output row; or, for columns that some taps miss, one
+ * pixel of several rows. */
+static void multiply_band_rows(band *t, int64_t panel, int64_t part, int64_t ya, int64_t yb) {
+    const product *z = t->z;
+    const conv_axis *v = z->axes, *h = z->axes + 1;
+    reach rows = whole_of(v), columns = whole_of(h), all_v = {0, v->taps}, all_h = {0, h->taps}, last = {-1, -1};
+    rows.low = least(most(rows.low, ya), yb), rows.high = most(least(rows.high, yb), rows.low);
+    if (z->upright)
+        rows = (reach){ya, yb}, columns = (reach){0, 0};
+    else if (rows.high - rows.low < 3 || !z->edges)
+        rows.low = rows.high = ya, columns = (reach){0, h->outputs};
+    int64_t b_row = packed_row(z, panel), channel = t->channel + panel * PANEL,
+            width = least(PANEL, z->outs - panel * PANEL);
+    const conv_epilogue e = epilogue_of(z, part, channel);
+    const float *b = z->packed + (t->channel / z->outs * z->panels + panel) * z->k * PANEL;
+    float *out = output_pixel(z, t->n * v->outputs * h->outputs) + channel;
+    conv_segment list[KC];
+    conv_operand a = {.row = t->next_pixel, .col = 1, .list = list, .ahead = t->ahead};
+    for (int64_t y = ya; y < yb; y++) {
+        reach r = reach_of(v, y);
+        if (r.low != last.low || r.high != last.high)
+            a.segments = product_segments(z, part, r, all_h, t->tap_row, t->tap_pixel, b_row, list), last = r;
+        const int inner = y >= rows.low && y < rows.high;
+        int64_t x0 = inner ? columns.low : 0, x1 = inner ? columns.high : h->outputs;
+        a.at = t->source.at + (y - t->y0) * v->step * t->source.row + x0 * t->next_pixel;
+        KG_NAME(conv_gemm)(x1 - x0, width, 0, &a, b, b_row, 0, out + y * t->out_row + x0 * t->out_pixel, t->out_pixel,
+                           &e);
+    }
+    if (rows.high == rows.low) return;
+    a.row = v->step * t->source.row;
+    for (int64_t x = 0; x < h->outputs; x++) {
+        if (x == columns.low) x = columns.high;
+        if (x == h->outputs) break;
+        a.segments = product_segments(z, part, all_v, reach_of(h, x), t->tap_row, t->tap_pixel, b_row, list);
+        a.at = t->source.at + (rows.low - t->y0) * v->step * t->source.row + x * t->next_pixel;
+        KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, b_row, 0,
+                           out + rows.low * t->out_row + x * t->out_pixel, t->out_row, &e);
+    }
+}
+
+/* Chunk: a band of output rows of one image, a range of panels, a group. Where the weights of all panels stay in L1, a
+ * few output rows are finished before the next ones: panels share lines of the output, which are then still there. */
 static void multiply_band(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, place = chunk / z->ranges / z->groups;
-    int64_t block = place % z->blocks, n = place / z->blocks, stride = z->in * z->groups;
+    int64_t block = place % z->blocks, stride = z->in * z->groups;
     int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1);
+    int64_t panel0 = cut(z->panels, z->ranges, range), panel1 = cut(z->panels, z->ranges, range + 1);
     size_t floats = KG_NAME(conv_band_floats)(z->axes, stride, z->pixel, z->block);
-    const float *image = z->source + n * v->source * h->source * stride + group * z->in;
-    conv_band band = KG_NAME(conv_make_band_of)(z->axes, image, stride, z->in, z->pixel, y0, y1,
-                                                kg_scratch(KG_SCRATCH_CONV, sizeof(float) * floats));
-    int64_t tap_row = v->gap * band.row, tap_pixel = h->gap * band.pixel, next_pixel = h->step * band.pixel;
-    int64_t out_pixel = h->out_step * z->outs * z->groups, out_row = v->out_step * z->out_w * z->outs * z->groups;
-    reach rows = whole_of(v), columns = whole_of(h), all_v = {0, v->taps}, all_h = {0, h->taps};
-    rows.low = least(most(rows.low, y0), y1), rows.high = most(least(rows.high, y1), rows.low);
-    if (z->upright)
-        rows = (reach){y0, y1}, columns = (reach){0, 0};
-    else if (rows.high - rows.low < 3 || !z->edges)
-        rows.low = rows.high = y0, columns = (reach){0, h->outputs};
-    conv_segment list[KC];
-    conv_ahead ahead[2];
-    fetch_next_band(
-        z, place, (y1 - y0) * ceil_div(h->outputs, TILE_ROWS) * z->parts.count * most(1, z->panels / z->ranges), ahead);
-    for (int64_t panel = cut(z->panels, z->ranges, range); panel < cut(z->panels, z->ranges, range + 1); panel++)
-        for (int64_t part = 0; part < z->parts.count; part++) {
-            int64_t b_row = packed_row(z, panel), channel = group * z->outs + panel * PANEL,
-                    width = least(PANEL, z->outs - panel * PANEL);
-            const conv_epilogue e = epilogue_of(z, part, channel);
-            const float *b = z->packed + (group * z->panels + panel) * z->k * PANEL;
-            float *out = output_pixel(z, n * v->outputs * h->outputs) + channel;
-            reach last = {-1, -1};
-            conv_operand a = {.row = next_pixel, .col = 1, .list = list, .ahead = ahead};
-            for (int64_t y = y0; y < y1; y++) {
-                reach r = reach_of(v, y);
-                if (r.low != last.low || r.high != last.high)
-                    a.segments = product_segments(z, part, r, all_h, tap_row, tap_pixel, b_row, list), last = r;
-                const int inner = y >= rows.low && y < rows.high;
-                int64_t x0 = inner ? columns.low : 0, x1 = inner ? columns.high : h->outputs;
-                a.at = band.at + (y - y0) * v->step * band.row + x0 * next_pixel;
-                KG_NAME(conv_gemm)(x1 - x0, width, 0, &a, b, b_row, 0, out + y * out_row + x0 * out_pixel, out_pixel,
-                                   &e);
-            }
-            if (rows.high == rows.low) continue;
-            a.row = v->step * band.row;
-            for (int64_t x = 0; x < h->outputs; x++) {
-                if (x == columns.low) x = columns.high;
-                if (x == h->outputs) break;
-                a.segments = product_segments(z, part, all_v, reach_of(h, x), tap_row, tap_pixel, b_row, list);
-                a.at = band.at + (rows.low - y0) * v->step * band.row + x * next_pixel;
-                KG_NAME(conv_gemm)(rows.high - rows.low, width, 0, &a, b, b_row, 0,
-                                   out + rows.low * out_row + x * out_pixel, out_row, &e);
-            }
-        }
+    band t = {.z = z, .n = place / z->blocks, .y0 = y0, .channel = group * z->outs};
+    const float *image = z->source + t.n * v->source * h->source * stride + group * z->in;
+    t.source = KG_NAME(conv_make_band_of)(z->axes, image, stride, z->in, z->pixel, y0, y1,
+                                          kg_scratch(KG_SCRATCH_CONV, sizeof(float) * floats));
+    t.tap_row = v->gap * t.source.row, t.tap_pixel = h->gap * t.source.pixel, t.next_pixel = h->step * t.source.pixel;
+    t.out_pixel = h->out_step * z->outs * z->groups, t.out_row = v->out_step * z->out_w * z->outs * z->groups;
+    fetch_next_band(z, place,
+                    (y1 - y0) * ceil_div(h->outputs, TILE_ROWS) * z->parts.count * most(1, z->panels / z->ranges),
+                    t.ahead);
+    int64_t some = y1 - y0, own = panel1 - panel0, out_row = h->outputs * z->outs;
+    if (own * z->k * PANEL <= NEAR) some = most(1, SOON / (h->outputs * own * PANEL));
+    int64_t tiles = some * ceil_div(h->outputs, TILE_ROWS) * own * z->parts.count;
+    for (int64_t y = y0; y < y1; y += some) {
+        const float *out = output_pixel(z, (t.n * v->outputs + least(y + some, y1)) * h->outputs);
+        if (z->dense && own == z->panels && z->groups == 1)
+            t.ahead[1] = (conv_ahead){out, out + least(some, most(y1 - y - some, 0)) * out_row,
+                                      ceil_div(ceil_div(some * out_row, tiles), 16) * 16};
+        for (int64_t panel = panel0; panel < panel1; panel++)
+            for (int64_t part = 0; part < z->parts.count; part++)
+                multiply_band_rows(&t, panel, part, y, least(y + some, y1));
+    }
 }
 
 /* Chunk: a block of images, a range of panels, a group, a part of the output rows. The left operand is [source

@@ -176,7 +176,7 @@ void KG_NAME(conv_gemm)(int64_t m, int64_t n, int64_t k, const conv_operand *A, 
                 for (int64_t r = 0; r < rows; r++) {
                     const float *at = listed ? to + e->rows[i + r] : to + r * c_row;
                     __builtin_prefetch(at, 1);
-                    __builtin_prefetch(at + VEC_LANES, 1);
+                    __builtin_prefetch(at + least(n - j, columns) - 1, 1);
                 }
             tiles[rows](A, i, of_panel, b_row, to, c_row, n - j, e->bias ? e->bias + j : NULL, e);
         }
