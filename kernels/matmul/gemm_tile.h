@@ -88,6 +88,8 @@ typedef void tile(TILE_ARGS);
 #define TILE_FOURS(ROWS, VECS)
 #endif
 
+#define TWO_LINES (MAX_ROWS == 6) /* of C, where a tile is a line wide and may begin anywhere in one */
+
 /* ROWS rows and VECS vectors, whose panels are `apart`. A scalar times a vector: the broadcast comes straight from
  * memory; five rows hang on one pointer, at 0, 1, 2, 3, 4 strides, which spares registers. Each p fetches two values of
  * the next strip of A into the cache. */
@@ -98,7 +100,10 @@ typedef void tile(TILE_ARGS);
         for (int i = 0; i < ROWS; i++) UNROLL                                                          \
         for (int j = 0; j < VECS; j++) acc[i][j] = real_set(0);                                        \
         UNROLL                                                                                         \
-        for (int i = 0; i < ROWS; i++) __builtin_prefetch(c + i * c_row, 1);                           \
+        for (int i = 0; i < ROWS; i++) {                                                               \
+            __builtin_prefetch(c + i * c_row, 1);                                                      \
+            if (TWO_LINES) __builtin_prefetch(c + i * c_row + VECS * LANES - 1, 1);                    \
+        }                                                                                              \
         const real *base[(ROWS + 4) / 5];                                                              \
         UNROLL                                                                                         \
         for (int i = 0; i < ROWS; i += 5) base[i / 5] = a + i * a_row;                                 \
