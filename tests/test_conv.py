@@ -1,5 +1,7 @@
 """What is special to convolution and pooling: kernels that run, rounding, layout, a sample alone or in a batch."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -199,3 +201,28 @@ def test_gradient_through_a_relu_with_that_of_the_bias(shape, backend):
             kernel((out, grad_out, before, grad_bias), sizes, ())
             assert np.array_equal(before.numpy(), expected)
             np.testing.assert_allclose(grad_bias.numpy(), expected.sum((0, 2, 3), np.float64), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("isa", kg.available_levels())
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_planes_have_the_bits_of_channels_last(channels, isa):
+    """Without a gradient few planes are read as they lie; whole, as part of a batch, and at odd places of memory."""
+    rng = np.random.default_rng(channels)
+    with kg.no_grad(), core.use_backend(f"simd:{isa}"):
+        for (height, width), (kernel, stride, padding, dilation), outs in itertools.product(
+            [(6, 6), (7, 9), (40, 5), (13, 64)],
+            [(3, 1, 1, 1), (3, 2, 1, 1), (7, 2, 3, 1), (3, 1, 2, 2), (3, 1, 0, 1), (1, 2, 0, 1)],
+            [1, 16, 33],
+        ):
+            if height + 2 * padding < dilation * (kernel - 1) + 1 or width + 2 * padding < dilation * (kernel - 1) + 1:
+                continue
+            room = rng.normal(size=3 * channels * height * width + 1).astype(np.float32)
+            x = kg.from_numpy(room[1:].reshape(3, channels, height, width))
+            weight = kg.tensor(rng.normal(size=(outs, channels, kernel, kernel)).astype(np.float32))
+            options = {"stride": stride, "padding": padding, "dilation": dilation}
+            planes = F.conv2d(x, weight, **options).numpy()
+            pixels = F.conv2d(x.contiguous(memory_format=kg.channels_last), weight, **options).numpy()
+            alone = F.conv2d(x[1:2], weight, **options).numpy()
+            what = (height, width, kernel, stride, padding, dilation, outs)
+            np.testing.assert_array_equal(planes, pixels, err_msg=str(what))
+            np.testing.assert_array_equal(planes[1:2], alone, err_msg=str(what))

@@ -16,7 +16,8 @@ static conv_shape shape_of(const int64_t *z) {
                         .dilation = {z[13], z[14]},
                         .groups = z[15],
                         .activation = z[16],
-                        .method = z[17]};
+                        .method = z[17] & 1,
+                        .planes = z[17] >> 1};
 }
 
 /* Winograd pays for 3x3, stride 1, groups of 16 channels and more, unless its tiles of 4x4 results hang over the image
@@ -107,6 +108,12 @@ static method forward_method(const conv_shape *s) {
     return pixels_pay(s) ? PIXELS : IMPLICIT;
 }
 
+/* Few planes are interleaved as the bands of rows are copied, and not in a pass before. */
+static int takes_planes(const conv_shape *s) {
+    return s->groups == 1 && s->C >= 2 && s->C <= 4 && s->kh * s->kw > 1 && most(s->OH, s->OW) >= 6 &&
+           forward_method(s) == IMPLICIT;
+}
+
 /* In backward the number of tiles counts too: each call transforms the weights anew, */
 static int winograd_data_pays(const conv_shape *s) {
     return winograd_fits(s, s->H, s->W) && s->N * ceil_div(s->H, 4) * ceil_div(s->W, 4) >= 4;
@@ -142,8 +149,8 @@ static void conv2d_forward(void *const *arrays, const int64_t *sizes, const doub
 }
 
 /* Weights as conv2d_forward's method for these sizes takes them, for calls that use the same ones again and again.
- * Without `kept` only about[0] is set, to the number of floats, 0 where nothing is worth keeping, and about[1], which
- * tells forms of different methods apart. */
+ * Without `kept` only `about` is set: about[0] to the number of floats, 0 where nothing is worth keeping, about[1],
+ * which tells forms of different methods apart, and about[2] to 1 where forward takes x in NCHW memory, too. */
 static void conv2d_keep_weight(void *const *arrays, const int64_t *sizes, const double *scalars, int64_t start,
                                int64_t stop) {
     const float *weight = arrays[0];
@@ -151,7 +158,7 @@ static void conv2d_keep_weight(void *const *arrays, const int64_t *sizes, const 
     int64_t *about = arrays[2];
     const conv_shape s = shape_of(sizes);
     (void)scalars, (void)start, (void)stop;
-    about[0] = 0, about[1] = forward_method(&s);
+    about[0] = 0, about[1] = forward_method(&s), about[2] = takes_planes(&s);
     if (about[1] == WINOGRAD) {
         about[0] = KG_NAME(conv_winograd_kept)(&s);
         if (kept && about[0]) KG_NAME(conv_winograd_keep)(&s, weight, kept);

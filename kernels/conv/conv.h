@@ -40,6 +40,7 @@
 /* sizes of the three kernels, in this order. Padding is that of the top and left edge; OH and OW say the rest. */
 typedef struct {
     int64_t N, H, W, C, K, kh, kw, OH, OW, stride[2], padding[2], dilation[2], groups, activation, method;
+    int64_t planes; /* of forward: x is NCHW memory; conv2d_keep_weight says whether it may be. 2 added to the method */
 } conv_shape;
 enum { CONV_AUTO, CONV_DIRECT };
 enum { CONV_NONE, CONV_RELU };
@@ -148,6 +149,7 @@ typedef struct {
     const float *at;    /* the first tap of output (y0, 0) */
     int64_t row, pixel; /* floats from row to row, from pixel to pixel */
 } conv_band;
+/* With a pixel_stride of 0 the image is planes, two to four of them. */
 int64_t KG_NAME(conv_band_floats)(const conv_axis axes[2], int64_t pixel_stride, int64_t pixel, int64_t rows);
 conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image, int64_t pixel_stride,
                                      int64_t channels, int64_t pixel, int64_t y0, int64_t y1, float *room);

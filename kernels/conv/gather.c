@@ -90,6 +90,32 @@ void KG_NAME(conv_gather)(const conv_axis axes[2], const float *image, int64_t p
     }
 }
 
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+#define FOUR(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+
+/* to[x][channel] = from[channel][x], of two to four planes. */
+static void interleave(float *to, const float *from, int64_t plane, int64_t channels, int64_t pixels) {
+    int64_t x = 0;
+    for (; x + 4 <= pixels; x += 4, to += 4 * channels) {
+        const four a = *(const four *)(from + x), b = *(const four *)(from + plane + x);
+        const four low = FOUR(a, b, 0, 4, 1, 5), high = FOUR(a, b, 2, 6, 3, 7);
+        four *out = (four *)to;
+        if (channels == 2) {
+            out[0] = low, out[1] = high;
+        } else if (channels == 3) {
+            const four c = *(const four *)(from + 2 * plane + x), bc = FOUR(b, c, 1, 5, 2, 6);
+            out[0] = FOUR(low, c, 0, 1, 4, 2), out[1] = FOUR(bc, a, 0, 1, 6, 2), out[2] = FOUR(c, high, 2, 6, 7, 3);
+        } else {
+            const four c = *(const four *)(from + 2 * plane + x), d = *(const four *)(from + 3 * plane + x);
+            const four low2 = FOUR(c, d, 0, 4, 1, 5), high2 = FOUR(c, d, 2, 6, 3, 7);
+            out[0] = FOUR(low, low2, 0, 1, 4, 5), out[1] = FOUR(low, low2, 2, 3, 6, 7);
+            out[2] = FOUR(high, high2, 0, 1, 4, 5), out[3] = FOUR(high, high2, 2, 3, 6, 7);
+        }
+    }
+    for (; x < pixels; x++)
+        for (int64_t c = 0; c < channels; c++) *to++ = from[c * plane + x];
+}
+
 /* All taps of all outputs lie on the image. */
 static int inside(const conv_axis *a) {
     return a->first >= 0 && (a->outputs - 1) * a->step + a->first + (a->taps - 1) * a->gap < a->source;
@@ -125,7 +151,10 @@ conv_band KG_NAME(conv_make_band_of)(const conv_axis axes[2], const float *image
         }
         const float *from = image + y * row + (h->first + low) * pixel_stride;
         clear_run(to, low * pixel);
-        if (pixel_stride == pixel)
+        if (pixel_stride == 0)
+            interleave(to + low * pixel, image + y * h->source + h->first + low, v->source * h->source, channels,
+                       high - low);
+        else if (pixel_stride == pixel)
             copy_run(to + low * pixel, from, (high - low) * pixel);
         else
             KG_NAME(conv_copy_pixels)(to + low * pixel, pixel, from, pixel_stride, high - low, channels);

@@ -61,7 +61,7 @@ static void fetch_next_band(const product *z, int64_t place, int64_t tiles, conv
     const conv_axis *v = z->axes;
     int64_t row = z->axes[1].source * z->in * z->groups, n = place / z->blocks, block = place % z->blocks;
     two[0] = two[1] = (conv_ahead){0};
-    if (place + 1 == z->images * z->blocks) return;
+    if (place + 1 == z->images * z->blocks || z->planes) return;
     int64_t y0 = cut(v->outputs, z->blocks, block + 1), y1 = cut(v->outputs, z->blocks, block + 2),
             reach = (v->taps - 1) * v->gap + 1;
     int64_t from = y0 * v->step + v->first + reach, to = (y1 - 1) * v->step + v->first + reach;
@@ -127,12 +127,12 @@ static void multiply_band(void *context, int64_t chunk) {
     const product *z = context;
     const conv_axis *v = z->axes, *h = z->axes + 1;
     int64_t range = chunk % z->ranges, group = chunk / z->ranges % z->groups, place = chunk / z->ranges / z->groups;
-    int64_t block = place % z->blocks, stride = z->in * z->groups;
+    int64_t block = place % z->blocks, stride = z->planes ? 0 : z->in * z->groups;
     int64_t y0 = cut(v->outputs, z->blocks, block), y1 = cut(v->outputs, z->blocks, block + 1);
     int64_t panel0 = cut(z->panels, z->ranges, range), panel1 = cut(z->panels, z->ranges, range + 1);
     size_t floats = KG_NAME(conv_band_floats)(z->axes, stride, z->pixel, z->block);
     band t = {.z = z, .n = place / z->blocks, .y0 = y0, .channel = group * z->outs};
-    const float *image = z->source + t.n * v->source * h->source * stride + group * z->in;
+    const float *image = z->source + t.n * v->source * h->source * z->in * z->groups + group * z->in;
     t.source = KG_NAME(conv_make_band_of)(z->axes, image, stride, z->in, z->pixel, y0, y1,
                                           kg_scratch(KG_SCRATCH_CONV, sizeof(float) * floats));
     t.tap_row = v->gap * t.source.row, t.tap_pixel = h->gap * t.source.pixel, t.next_pixel = h->step * t.source.pixel;
@@ -296,7 +296,7 @@ static product forward_of(const conv_shape *s, const float *weight) {
 void KG_NAME(conv_implicit_forward)(const conv_shape *s, const float *x, const float *weight, const float *kept,
                                     const float *bias, float *out) {
     product z = forward_of(s, weight);
-    z.source = x, z.packed = (float *)kept, z.bias = bias, z.out = out;
+    z.source = x, z.packed = (float *)kept, z.bias = bias, z.out = out, z.planes = s->planes;
     if (!kept) KG_NAME(conv_pack_products)(&z, 1, NULL);
     run(&z);
 }

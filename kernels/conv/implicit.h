@@ -19,6 +19,7 @@ typedef struct {
     int64_t row_parts, pixel; /* floats of a band's pixel */
     conv_parts parts;
     int in_place, dense, edges, upright; /* A is the source as it stands; outputs are all of `out`, in order */
+    int planes;                          /* the source is NCHW; then it is multiplied in bands */
 } conv_product;
 
 /* Floats of a packed row of a panel: a last one of few columns is one vector wide. */

@@ -30,6 +30,7 @@ cdef enum:
     ACTIVATION = 16
     METHOD = 17
     BIAS = 18
+    PLANES = 2  # added to the method: x is as it came, in NCHW memory
 
 cdef Kernel forward_kernel = get_kernel("conv2d_forward")
 cdef Kernel keep_kernel = get_kernel("conv2d_keep_weight")
@@ -76,7 +77,13 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
     cdef bint transposed = plan.transposed, recorded
     memcpy(sizes, plan.sizes, sizeof(sizes))
     sizes[ACTIVATION], sizes[METHOD], sizes[BIAS] = activation, method, bias is not None
-    kept_x, kept_weight = channels_last(x), contiguous(weight)
+    recorded = grad_enabled() and (x.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad))
+    kept_weight = contiguous(weight)
+    if not recorded and not transposed and takes_planes(x, sizes):
+        sizes[METHOD] += PLANES
+        kept_x = x
+    else:
+        kept_x = channels_last(x)
     if bias is not None:
         flat_bias = contiguous(bias)
     if transposed:
@@ -86,7 +93,6 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
     arrays[0] = <void *>kept_x
     arrays[1] = <void *>kept_weight
     arrays[2] = NULL if bias is None else <void *>flat_bias
-    recorded = grad_enabled() and (x.wants_grad or weight.wants_grad or (bias is not None and bias.wants_grad))
     if out.size == 0:
         pass
     elif transposed:
@@ -117,6 +123,21 @@ def convolution(Array x not None, Array weight not None, Array bias, ConvPlan pl
     return out
 
 
+cdef bint takes_planes(Array x, int64_t *sizes):
+    """Whether the forward kernel takes these images as they lie, in NCHW memory."""
+    cdef kg_kernel *keep
+    cdef int64_t about[3]
+    cdef void *arrays[3]
+    if not 2 <= sizes[C_] <= 4 or x.on != CPU or x.code != FLOAT32 or x.size == 0 or contiguous(x) is not x:
+        return False
+    keep = keep_kernel.find(x.code)
+    if keep == NULL:
+        return False
+    arrays[0], arrays[1], arrays[2] = NULL, NULL, about
+    keep(arrays, sizes, no_scalars, 0, 1)
+    return about[2]
+
+
 cdef dict forms = {}         # id of the weight -> Kept
 
 
@@ -125,8 +146,8 @@ cdef Array kept_form(Array weight, int64_t *sizes):
     cdef Kept kept
     cdef kg_kernel *forward
     cdef kg_kernel *keep
-    cdef int64_t about[2]         # the number of floats, 0 where nothing is kept, and the method
-    cdef int64_t two = 2
+    cdef int64_t about[3]         # the number of floats, 0 where nothing is kept; the method; whether planes will do
+    cdef int64_t three = 3
     cdef void *arrays[3]
     cdef Array told
     if weight.on != CPU or weight.code != FLOAT32:
@@ -143,7 +164,7 @@ cdef Array kept_form(Array weight, int64_t *sizes):
     if kept.form is None or kept.kernel != <void *>forward or kept.form.size != about[0] or kept.method != about[1]:
         kept.form = new_array(1, about, FLOAT32, CPU, False)
         kept.kernel, kept.method = <void *>forward, about[1]
-        told = new_array(1, &two, INT64, CPU, False)
+        told = new_array(1, &three, INT64, CPU, False)
         arrays[0], arrays[1], arrays[2] = <void *>weight, <void *>kept.form, <void *>told
         keep_kernel.launch(arrays, 3, sizes, SIZES, no_scalars, 0, False)
     return kept.form
