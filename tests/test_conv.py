@@ -226,3 +226,21 @@ def test_planes_have_the_bits_of_channels_last(channels, isa):
             what = (height, width, kernel, stride, padding, dilation, outs)
             np.testing.assert_array_equal(planes, pixels, err_msg=str(what))
             np.testing.assert_array_equal(planes[1:2], alone, err_msg=str(what))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+def test_few_planes_need_no_copy(channels):
+    """Or the test above would compare one path with itself. Five channels are copied to channels_last before."""
+    x = kg.ones(4, channels, 16, 40)
+    weight = kg.ones(32, channels, 3, 3)
+
+    def blocks(images):
+        with kg.no_grad(), core.use_backend("simd"):
+            for _ in range(3):
+                F.conv2d(images, weight)  # its weight is packed and kept
+            before = kg.memory_stats()
+            F.conv2d(images, weight)
+            after = kg.memory_stats()
+        return sum(after[k] - before[k] for k in ("hits", "misses"))
+
+    assert blocks(x) - blocks(x.contiguous(memory_format=kg.channels_last)) == (channels == 5)

@@ -175,14 +175,12 @@ VEC_INLINE vec16 tree_long_block(tree_kind kind, const float *x, const float *y,
         if (n <= 64) return tree_short_block(kind, x, y, n, c);                                   \
         return tree_long_block(kind, x, y, n, c, far);                                            \
     }
-#define TREE_KINDS(X)      \
-    X(TREE_SUM)            \
-    X(TREE_SUM_SQUARES)    \
-    X(TREE_SUM_PRODUCTS)   \
-    X(TREE_SUM_DEVIATIONS) \
-    X(TREE_SUM_EXP)        \
-    X(TREE_COUNT_EQUAL)    \
-    X(TREE_COUNT_ZEROS) X(TREE_PROD) X(TREE_PROD_NONZERO) X(TREE_MAX) X(TREE_MIN) X(TREE_SHIFT)
+/* clang-format off */
+#define TREE_KINDS(X)                                                                           \
+    X(TREE_SUM) X(TREE_SUM_SQUARES) X(TREE_SUM_PRODUCTS) X(TREE_SUM_DEVIATIONS) X(TREE_SUM_EXP) \
+    X(TREE_COUNT_EQUAL) X(TREE_COUNT_ZEROS) X(TREE_PROD) X(TREE_PROD_NONZERO)                   \
+    X(TREE_MAX) X(TREE_MIN) X(TREE_SHIFT)
+/* clang-format on */
 TREE_KINDS(TREE_KIND_BLOCK)
 
 VEC_INLINE vec16 tree_block(tree_kind kind, const float *x, const float *y, int64_t n, float c, int far) {

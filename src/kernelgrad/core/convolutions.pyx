@@ -7,7 +7,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from kernelgrad.core.array cimport Array, new_array, new_like, view_of
+from kernelgrad.core.array cimport CONTIGUOUS, Array, new_array, new_like, view_of
 from kernelgrad.core.copying cimport channels_last, contiguous
 from kernelgrad.core.dtypes cimport CPU, FLOAT32, INT64
 from kernelgrad.core.dispatch cimport Kernel, get_kernel, kg_kernel
@@ -128,7 +128,7 @@ cdef bint takes_planes(Array x, int64_t *sizes):
     cdef kg_kernel *keep
     cdef int64_t about[3]
     cdef void *arrays[3]
-    if not 2 <= sizes[C_] <= 4 or x.on != CPU or x.code != FLOAT32 or x.size == 0 or contiguous(x) is not x:
+    if not 2 <= sizes[C_] <= 4 or x.on != CPU or x.code != FLOAT32 or x.size == 0 or not x.layout & CONTIGUOUS:
         return False
     keep = keep_kernel.find(x.code)
     if keep == NULL:
