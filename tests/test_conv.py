@@ -8,6 +8,7 @@ import pytest
 import kernelgrad as kg
 from kernelgrad import core, ops
 from kernelgrad.nn import functional as F
+from kernelgrad.testing.compare import assert_close
 
 # input, weight, options: Winograd, implicit GEMM by bands and by gathering, 1x1,
 # pixels in the lanes, depthwise, grouped
@@ -244,3 +245,37 @@ def test_few_planes_need_no_copy(channels):
         return sum(after[k] - before[k] for k in ("hits", "misses"))
 
     assert blocks(x) - blocks(x.contiguous(memory_format=kg.channels_last)) == (channels == 5)
+
+
+def test_a_known_call_is_told_from_one_like_it():
+    """Plans of latest calls are found by shapes and options: what differs is checked anew, and so is what is wrong."""
+    x, weight, bias = random_tensors((2, 4, 7, 6), (4, 4, 3, 3), (4,))
+    options = [{}, {"stride": 2}, {"padding": 1}, {"padding": (1, 0)}, {"dilation": 2}, {"padding": "same"}]
+    for _ in range(3):
+        for chosen, size, with_bias in itertools.product(options, (3, 2, 1), (False, True)):
+            taps = weight[:, :, :size, :size]
+            actual = F.conv2d(x, taps, bias if with_bias else None, **chosen)
+            expected = F.conv2d(x.double(), taps.double(), bias.double() if with_bias else None, **chosen)
+            assert actual.dtype is kg.float32
+            assert expected.dtype is kg.float64
+            assert_close(actual, expected.numpy())
+        assert F.conv2d(x, weight[:, :2], groups=2).shape == (2, 4, 5, 4)
+        assert F.conv2d(x[0], weight).shape == (4, 5, 4)
+        assert F.conv1d(x[0, :, 0], weight[:, :, 0]).shape == (4, 4)
+        steps = [2, 1]
+        assert F.conv2d(x, weight, stride=steps).shape == (2, 4, 3, 4)
+        steps[0] = 1  # a list may change
+        assert F.conv2d(x, weight, stride=steps).shape == (2, 4, 5, 4)
+        for wrong, kind in (
+            ({"groups": True}, RuntimeError),
+            ({"stride": 1.0}, TypeError),
+            ({"stride": 0}, RuntimeError),
+            ({"bias": bias[:3]}, RuntimeError),
+            ({"bias": bias.double()}, RuntimeError),
+            ({"bias": bias[None]}, RuntimeError),
+            ({"bias": 1.0}, TypeError),
+        ):
+            with pytest.raises(kind, match="conv2d"):
+                F.conv2d(x, weight, **wrong)
+        with pytest.raises(RuntimeError, match="conv1d"):
+            F.conv1d(x, weight)

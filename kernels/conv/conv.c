@@ -67,6 +67,7 @@ static int pixels_pay(const conv_shape *s) {
     /* To begin a segment takes as long as a step of a small tile: with pixels in the lanes each tap is one, or else
      * each row of taps. */
     if (TILE_ROWS < 14) {
+        by_pixels *= 1.1; /* planes are read in place, each pixel of a step from another line */
         by_pixels += SEGMENT * taps * on_image(s, 0) * ceil_div(s->K, TILE_ROWS) * columns * 16 / PANEL;
         by_channels += SEGMENT * (s->dilation[1] == 1 ? s->kh : taps) * on_image(s, 0) * ceil_div(s->OW, TILE_ROWS) *
                        vectors * 16 / PANEL;

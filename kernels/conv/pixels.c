@@ -15,11 +15,11 @@
 typedef struct {
     conv_axis axes[2];
     const float *source, *weight, *bias;
-    const float *packed; /* [k][outs], k = (tap_y, tap_x, channel) */
+    const float *packed; /* [outs][k], k = (tap_y, tap_x, channel) */
     float *out;
     int64_t images, in, outs, blocks, block, at_once; /* at_once: blocks of a chunk */
     int64_t width; /* of a row of a plane: an output row, and what its last taps reach beyond */
-    int64_t plane, c_row;
+    int64_t plane, c_row, packed_row;
     int flat, relu; /* rows are multiplied together */
     conv_parts parts;
 } pixels;
@@ -80,8 +80,8 @@ static int64_t segments_of(const pixels *z, int64_t part, conv_reach rows, conv_
         y *= v->gap, x *= h->gap;
         int64_t plane = (y % v->step * h->step + x % h->step) * z->in;
         int64_t c0 = most(k0 - tap * z->in, 0), c1 = least(k1 - tap * z->in, z->in);
-        list[count++] = (conv_segment){(tap * z->in + c0) * z->outs,
-                                       (plane + c0) * z->plane + y / v->step * z->width + x / h->step, c1 - c0};
+        list[count++] =
+            (conv_segment){tap * z->in + c0, (plane + c0) * z->plane + y / v->step * z->width + x / h->step, c1 - c0};
     }
     return count;
 }
@@ -141,7 +141,7 @@ static void multiply_rows(void *context, int64_t chunk) {
                     const conv_reach other = reach_of(v, next);
                     if (other.low != reach.low || other.high != reach.high) break;
                 }
-                conv_operand a = {.at = z->packed, .row = 1, .col = z->outs, .list = list, .ahead = ahead};
+                conv_operand a = {.at = z->packed, .row = z->packed_row, .col = 1, .list = list, .ahead = ahead};
                 a.segments = segments_of(z, part, reach, list);
                 KG_NAME(conv_gemm)(z->outs, (next - y - 1) * z->width + h->outputs, 0, &a, planes + (y - y0) * z->width,
                                    z->plane, PANEL, c + (y - y0) * z->width, z->c_row, &e);
@@ -151,20 +151,20 @@ static void multiply_rows(void *context, int64_t chunk) {
     }
 }
 
-/* Chunk: an input channel. */
-static void pack_channel(void *context, int64_t c) {
+/* Chunk: an output channel. */
+static void pack_channel(void *context, int64_t o) {
     const pixels *z = context;
     int64_t taps = z->axes[0].taps * z->axes[1].taps;
-    for (int64_t tap = 0; tap < taps; tap++) {
-        float *to = (float *)z->packed + (tap * z->in + c) * z->outs;
-        const float *from = z->weight + c * taps + tap;
-        for (int64_t o = 0; o < z->outs; o++) to[o] = from[o * z->in * taps];
-    }
+    float *to = (float *)z->packed + o * z->packed_row;
+    const float *from = z->weight + o * z->in * taps;
+    for (int64_t tap = 0; tap < taps; tap++)
+        for (int64_t c = 0; c < z->in; c++) *to++ = from[c * taps + tap];
 }
 
 static pixels pixels_of(const conv_shape *s, const float *weight) {
     return (pixels){.axes = {KG_NAME(conv_forward_axis)(s, 0), KG_NAME(conv_forward_axis)(s, 1)},
                     .weight = weight,
+                    .packed_row = odd_lines(s->C * s->kh * s->kw),
                     .images = s->N,
                     .in = s->C,
                     .outs = s->K,
@@ -173,10 +173,10 @@ static pixels pixels_of(const conv_shape *s, const float *weight) {
 
 static void pack(pixels *z, float *to) {
     z->packed = to;
-    kg_parallel(pack_channel, z, z->in, 1e-3 * z->in * z->axes[0].taps * z->axes[1].taps * z->outs);
+    kg_parallel(pack_channel, z, z->outs, 1e-3 * z->in * z->axes[0].taps * z->axes[1].taps * z->outs);
 }
 
-int64_t KG_NAME(conv_pixels_kept)(const conv_shape *s) { return s->C * s->kh * s->kw * s->K; }
+int64_t KG_NAME(conv_pixels_kept)(const conv_shape *s) { return pixels_of(s, NULL).packed_row * s->K; }
 
 void KG_NAME(conv_pixels_keep)(const conv_shape *s, const float *weight, float *kept) {
     pixels z = pixels_of(s, weight);

@@ -106,6 +106,8 @@ class _ConvNd(Module):
 
 
 class _Conv(_ConvNd):
+    op: str
+
     def __init__(
         self,
         in_channels: int,
@@ -157,15 +159,7 @@ class _Conv(_ConvNd):
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._pad_sides(), mode=self.padding_mode), 0
         return conv_activation(
-            f"conv{self.dims}d",
-            input,
-            weight,
-            bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            activation,
+            self.op, input, weight, bias, self.stride, padding, self.dilation, self.groups, activation
         )
 
 
@@ -176,7 +170,7 @@ class Conv1d(_Conv):
     (out_channels, in_channels / groups, kernel_size), `bias` (out_channels,), both uniform in +-1 / sqrt(fan in).
     """
 
-    dims = 1
+    dims, op = 1, "conv1d"
 
 
 class Conv2d(_Conv):
@@ -186,7 +180,7 @@ class Conv2d(_Conv):
     (out_channels, in_channels / groups, *kernel_size), `bias` (out_channels,), both uniform in +-1 / sqrt(fan in).
     """
 
-    dims = 2
+    dims, op = 2, "conv2d"
 
 
 class Conv3d(Module):

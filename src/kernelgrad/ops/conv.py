@@ -7,7 +7,7 @@ Weights keep PyTorch's layout (K, C / groups, kh, kw) and are packed or transfor
 from functools import lru_cache
 
 from kernelgrad.core import Array, float32, float64
-from kernelgrad.core.convolutions import ConvPlan, convolution
+from kernelgrad.core.convolutions import ConvPlan, KnownPlans, convolution
 from kernelgrad.core.views import squeeze, unsqueeze
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
 AUTO, DIRECT = 0, 1
 NONE, RELU = 0, 1
 method = AUTO
+latest = KnownPlans()
 
 
 def set_conv_precision(precision):
@@ -121,9 +122,12 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
 
 
 def convolve(op, x, weight, bias, stride, padding, dilation, groups, activation=NONE):
-    check_types(op, x, weight, bias)
-    options = (hashable(stride), hashable(padding), hashable(dilation), groups)
-    plan = plan_convolution(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
+    plan = latest.find(op, x, weight, bias, stride, padding, dilation, groups)
+    if plan is None:
+        check_types(op, x, weight, bias)
+        options = (hashable(stride), hashable(padding), hashable(dilation), groups)
+        plan = plan_convolution(op, x.shape, weight.shape, None if bias is None else bias.shape, *options)
+        latest.keep(op, x, weight, bias, *options, plan)
     return run(x, weight, bias, plan, activation)
 
 
