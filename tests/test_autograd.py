@@ -339,3 +339,33 @@ def test_a_gradient_of_many_slices_is_gathered_in_place():
         kg.core.set_observer(before)
     assert len(whole) < 10, whole
     np.testing.assert_array_equal(x.grad.numpy(), np.repeat(2 * np.arange(50.0)[:, None], 400, 1))
+
+
+@pytest.mark.parametrize("op", ["amax", "amin"])
+@pytest.mark.parametrize("dims", [(0, 2), (0, 2, 3), (1, 3), (0, 3)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_equal_extrema_share_the_gradient_wherever_they_lie(op, dims, keepdim):
+    """Kept and reduced dimensions alternate in memory, so the result is found in two steps; the gradient is not."""
+    rng = np.random.default_rng(5)
+    values = rng.integers(0, 3, (3, 2, 4, 5)).astype("float32")
+    best = getattr(values, op[1:])(axis=dims, keepdims=True)
+    equal = values == best
+    grad_out = rng.standard_normal(best.shape).astype("float32")
+    x = kg.tensor(values, requires_grad=True)
+    y = getattr(x, op)(dims, keepdim)
+    assert np.array_equal(y.detach().numpy(), best if keepdim else best.squeeze(dims))
+    y.backward(kg.tensor(grad_out if keepdim else grad_out.squeeze(dims)))
+    np.testing.assert_allclose(x.grad.numpy(), equal * grad_out / equal.sum(axis=dims, keepdims=True), rtol=1e-6)
+    with kg.no_grad():
+        values[1, 1, 2, 3] = np.nan
+        found = getattr(kg.tensor(values), op)(dims, keepdim).numpy()
+    assert np.array_equal(found, getattr(values, op[1:])(axis=dims, keepdims=keepdim), equal_nan=True)
+
+
+def test_an_extremum_in_two_steps_sees_a_change_in_place():
+    x = kg.rand(3, 4, 5, requires_grad=True)
+    inner = x * 1
+    y = inner.amax((0, 2))
+    inner.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

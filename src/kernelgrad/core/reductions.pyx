@@ -2,7 +2,7 @@
 
 A reduction follows memory: dimensions in the order of their strides, neighbours of a kind taken together, so that an NHWC
 activation reduced over N, H and W is (1, N H W, C) as it lies. Where kept and reduced dimensions alternate in memory, one
-permuted copy is made; sums and means take two steps instead. Backward fills an array laid out like the input.
+permuted copy is made; sums, means and extrema take two steps instead. Backward fills an array laid out like the input.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
@@ -220,11 +220,12 @@ cdef class Reduction:
     cdef readonly str name
     cdef Kernel forward, backward
     cdef int kind
-    cdef bint in_steps
+    cdef bint in_steps, extremum
     cdef tuple keeps
 
     def __init__(self, str name, tuple keeps=(), str backward=None, bint differentiable=True):
-        self.in_steps = name == "sum" or name == "mean"
+        self.extremum = name == "amax" or name == "amin"
+        self.in_steps = name == "sum" or name == "mean" or self.extremum
         self.name = name
         self.keeps = keeps
         self.kind = MOMENTS if "mean" in keeps else EXTREMUM if "indices" in keeps else PLAIN
@@ -237,19 +238,19 @@ cdef class Reduction:
         cdef Array source = x if x.layout & DENSE else contiguous(x), out, extra = None, block, final
         cdef Grouping g
         cdef void *arrays[3]
-        cdef ReductionNode node
+        cdef bint recorded
         for d in dims:
             mask |= 1 << d
         g = group(source, mask)
+        recorded = x.wants_grad and self.backward is not None and grad_enabled()
         if g.permuted and self.in_steps:
-            dims = innermost(source, mask)
-            for d in dims:
-                mask &= ~(1 << d)
-            rest = tuple([d for d in range(x.nd) if mask >> d & 1])
-            out = self(x, dims, True, result)
-            if keepdim:
-                return self(out, rest, True, result)
-            return drop(self(out, rest, True, result), dims + rest)
+            if not (self.extremum and recorded):
+                return self.steps(x, source, mask, keepdim, result)
+            # Equal extrema share the gradient, wherever they lie: one node, which the steps do not make.
+            out = g.new_result(result.code, x.on, keepdim)
+            block = view_of(source, source.nd, source.dims, source.strides, 0)
+            copy_into(out, self.steps(block, source, mask, keepdim, result))
+            return self.finished(x, source, out, None, g, keepdim, correction)
         block = g.block(source)
         out = g.new_result(result.code, x.on, keepdim)
         arrays[0] = <void *>block
@@ -262,7 +263,25 @@ cdef class Reduction:
             extra = g.new_result(INT64, x.on, keepdim)
             arrays[2] = <void *>extra
         launch(self.forward, g, arrays, 2 if self.kind == PLAIN else 3, 1, &correction, self.kind == MOMENTS)
-        final = out if out.layout & (CONTIGUOUS | CHANNELS_LAST) else contiguous(out)
+        final = self.finished(x, block, out, extra, g, keepdim, correction)
+        if self.kind == EXTREMUM:
+            return final, extra if extra.layout & (CONTIGUOUS | CHANNELS_LAST) else contiguous(extra)
+        return final
+
+    cdef Array steps(self, Array x, Array source, int mask, bint keepdim, dtype result):
+        """The innermost of the dimensions first, then the others. `source`: x, dense."""
+        cdef tuple dims = innermost(source, mask), rest
+        cdef int d
+        for d in dims:
+            mask &= ~(1 << d)
+        rest = tuple([d for d in range(x.nd) if mask >> d & 1])
+        out = self(self(x, dims, True, result), rest, True, result)
+        return out if keepdim else drop(out, dims + rest)
+
+    cdef Array finished(self, Array x, Array block, Array out, Array extra, Grouping g, bint keepdim, double correction):
+        """The result, laid out as users expect it, and recorded. `block`: x as the kernel takes it, or about to be."""
+        cdef Array final = out if out.layout & (CONTIGUOUS | CHANNELS_LAST) else contiguous(out)
+        cdef ReductionNode node
         if x.wants_grad and self.backward is not None and grad_enabled():
             node = ReductionNode.__new__(ReductionNode)
             node.op = self
@@ -274,6 +293,7 @@ cdef class Reduction:
             node.correction = correction
             if "x" in self.keeps:
                 node.block = block
+                node.to_permute = g.permuted and self.extremum
                 node.block_version = block.storage.version
             if "out" in self.keeps:
                 node.out = view_of(out, out.nd, out.dims, out.strides, 0)     # not `out` itself: it will hold the node
@@ -281,8 +301,6 @@ cdef class Reduction:
             node.extra = extra
             node.extra_version = 0 if extra is None else extra.storage.version
             record(node, final)
-        if self.kind == EXTREMUM:
-            return final, extra if extra.layout & (CONTIGUOUS | CHANNELS_LAST) else contiguous(extra)
         return final
 
 
@@ -291,7 +309,7 @@ cdef class ReductionNode(Node):
     cdef Grouping grouping
     cdef Array block, out, extra
     cdef int64_t block_version, out_version, extra_version
-    cdef bint keepdim
+    cdef bint keepdim, to_permute
     cdef double correction
 
     def name(self):
@@ -306,9 +324,11 @@ cdef class ReductionNode(Node):
         cdef Array g = grouping.in_order(self.grad, self.keepdim), grad_x = grouping.new_gradient(g.code, g.on)
         cdef void *arrays[5]
         cdef int count = 0, blocks = 0
+        cdef Array block
         if self.block is not None:
             check_version(self.block, self.block_version, self)
-            arrays[0] = <void *>self.block
+            block = grouping.block(self.block) if self.to_permute else self.block
+            arrays[0] = <void *>block
             blocks = 1
             count = 1
         if self.extra is not None:
