@@ -94,8 +94,8 @@ VEC_INLINE void operand_open(operand *o, const void *array, int64_t step, int64_
     if (!step) vec_storeu(o->full, vec_set(*p));
     o->p = step ? p + start : o->full;
 }
-#define OPERAND(name, k) \
-    operand name##_;     \
+#define OPERAND(name, k, start) \
+    operand name##_;            \
     operand_open(&name##_, arrays[k], sizes[1 + (k)], start)
 VEC_INLINE vec_f32 operand_next(operand *o) {
     vec_f32 v = vec_loadu(o->p);
@@ -103,16 +103,24 @@ VEC_INLINE vec_f32 operand_next(operand *o) {
     return v;
 }
 
+/* Three whole operands are read at one index, which takes fewer additions. */
 #define BROADCAST3(name, setup, value)                                                                  \
     static void name(KERNEL_ARGUMENTS) {                                                                \
         float *out_ = arrays[3];                                                                        \
         (void)scalars;                                                                                  \
         if (start >= stop) return;                                                                      \
-        OPERAND(a, 0);                                                                                  \
-        OPERAND(b, 1);                                                                                  \
-        OPERAND(c, 2);                                                                                  \
         setup;                                                                                          \
         int64_t i = start;                                                                              \
+        if (sizes[1] && sizes[2] && sizes[3]) {                                                         \
+            const float *pa_ = arrays[0], *pb_ = arrays[1], *pc_ = arrays[2];                           \
+            for (; i <= stop - VEC_LANES; i += VEC_LANES) {                                             \
+                vec_f32 a = vec_loadu(pa_ + i), b = vec_loadu(pb_ + i), c = vec_loadu(pc_ + i);         \
+                vec_storeu(out_ + i, value);                                                            \
+            }                                                                                           \
+        }                                                                                               \
+        OPERAND(a, 0, i);                                                                               \
+        OPERAND(b, 1, i);                                                                               \
+        OPERAND(c, 2, i);                                                                               \
         for (; i <= stop - VEC_LANES; i += VEC_LANES) {                                                 \
             vec_f32 a = operand_next(&a_), b = operand_next(&b_), c = operand_next(&c_);                \
             vec_storeu(out_ + i, value);                                                                \

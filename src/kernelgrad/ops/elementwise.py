@@ -343,10 +343,24 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
 
 def _alike(name, *operands):
     """The operands as arrays of one floating dtype that has kernels, or None."""
+    x, y, z = operands
+    if (
+        (isinstance(x, Array) and isinstance(y, Array) and isinstance(z, Array))
+        and (x.device is y.device is z.device and x.dtype is y.dtype is z.dtype)
+        and (x.dtype is core.float32 or x.dtype is core.float64)
+    ):
+        return operands
     device, dtype = _common_device(name, *operands), core.result_type(*operands)
     if dtype not in (core.float32, core.float64):
         return None
     return [_as_array(x, dtype, device) for x in operands]
+
+
+def _in_one_pass(kernel, function, operands, *scalars):
+    """By the kernel itself where nobody wants a gradient: `function` takes as long as some ten thousand numbers."""
+    if core.is_grad_enabled() and any(x.requires_grad for x in operands):
+        return function.apply(*operands, *scalars)
+    return core.broadcast(core.kernel(kernel), *operands, scalars=scalars)
 
 
 def _reduced(ctx, *gradients):
@@ -410,7 +424,7 @@ class Addcdiv(Function):
 def lerp(input, end, weight):
     """``input + weight * (end - input)``, broadcast; with a weight of 1 exactly `end`. `weight` may be a number."""
     arrays = _alike("lerp", input, end, weight)
-    return add(input, mul(sub(end, input), weight)) if arrays is None else Lerp.apply(*arrays)
+    return add(input, mul(sub(end, input), weight)) if arrays is None else _in_one_pass("lerp_forward", Lerp, arrays)
 
 
 def addcmul(input, tensor1, tensor2, *, value=1):
@@ -418,7 +432,7 @@ def addcmul(input, tensor1, tensor2, *, value=1):
     arrays = _alike("addcmul", input, tensor1, tensor2)
     if arrays is None:
         return add(input, mul(tensor1, tensor2), alpha=value)
-    return Addcmul.apply(*arrays, float(value))
+    return _in_one_pass("addcmul_forward", Addcmul, arrays, float(value))
 
 
 def addcdiv(input, tensor1, tensor2, *, value=1):
@@ -426,7 +440,7 @@ def addcdiv(input, tensor1, tensor2, *, value=1):
     arrays = _alike("addcdiv", input, tensor1, tensor2)
     if arrays is None:
         return add(input, div(tensor1, tensor2), alpha=value)
-    return Addcdiv.apply(*arrays, float(value))
+    return _in_one_pass("addcdiv_forward", Addcdiv, arrays, float(value))
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
