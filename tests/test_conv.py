@@ -279,3 +279,33 @@ def test_a_known_call_is_told_from_one_like_it():
                 F.conv2d(x, weight, **wrong)
         with pytest.raises(RuntimeError, match="conv1d"):
             F.conv1d(x, weight)
+
+
+def test_calls_that_share_a_place_are_told_apart(monkeypatch):
+    """With one place for all plans each call meets that of the one before, which differs in any of its options."""
+    latest = core.convolutions.KnownPlans(1)
+    monkeypatch.setattr(ops.conv, "latest", latest)
+    x, weight, bias = random_tensors((2, 4, 7, 7), (4, 4, 3, 3), (4,))
+    narrow = weight[:, :2].contiguous()
+    calls = [(x, weight, None, 1, 0, 1, 1), (x, weight, bias, 1, 0, 1, 1), (x, weight, None, 2, 0, 1, 1)]
+    calls += [(x, weight, None, 1, 1, 1, 1), (x, weight, None, 1, 0, 2, 1), (x, narrow, None, 1, 0, 1, 2)]
+    calls += [
+        (x[0], weight, None, 1, 0, 1, 1),
+        (x[:1], weight, None, 1, 0, 1, 1),
+        (x[:, :, 1:], weight, None, 1, 0, 1, 1),
+    ]
+    calls += [(x, weight[:, :, 1:], None, 1, 0, 1, 1), (x, weight[:3], None, 1, 0, 1, 1)]
+    for call in calls:
+        expected = F.conv2d(*[v.double() if isinstance(v, kg.Tensor) else v for v in call])
+        for other in calls:
+            F.conv2d(*other)
+            assert (latest.find("conv2d", *call) is not None) == (other is call)
+            assert_close(F.conv2d(*call), expected.numpy())
+    F.conv2d(x, weight)
+    with pytest.raises(RuntimeError, match="expected bias"):
+        F.conv2d(x, weight, bias[:3])
+    F.conv2d(x, narrow, groups=2)
+    with pytest.raises(RuntimeError, match="groups=1"):
+        F.conv2d(x, narrow)
+    F.conv2d(x[:, :, 0].reshape(2, 4, 7, 1), weight[:, :, :, :1])
+    assert latest.find("conv1d", x[:, :, 0].reshape(2, 4, 7, 1), weight[:, :, :, :1], None, 1, 0, 1, 1) is None

@@ -62,14 +62,10 @@ cdef class ConvPlan:
         self.sizes[ACTIVATION] = self.sizes[METHOD] = self.sizes[BIAS] = 0
 
 
-cdef enum:
-    SLOTS = 256
-
-
 cdef class Known:
     """A plan and the call it was made for."""
     cdef object op, stride, padding, dilation, groups
-    cdef int ndim, weight_ndim
+    cdef int nd, weight_nd
     cdef int64_t dims[4]
     cdef int64_t weight_dims[4]
     cdef int64_t bias
@@ -77,15 +73,15 @@ cdef class Known:
 
 
 cdef class KnownPlans:
-    """The plans of latest calls, found in a tenth of the time that it takes to hash their shapes and options.
+    """The plans of latest calls, found without hashing shapes and options, which takes as long as a small convolution.
 
     Options count as the same if they are the same objects, none of which can change. A plan is in one place, by shapes
     and options; the next one that falls there takes it.
     """
     cdef list slots
 
-    def __init__(self):
-        self.slots = [None] * SLOTS
+    def __init__(self, int places=256):
+        self.slots = [None] * places
 
     def find(self, op, x, weight, bias, stride, padding, dilation, groups):
         """The plan, or None: not known, or not a call of tensors of one type with at most four dimensions."""
@@ -97,16 +93,16 @@ cdef class KnownPlans:
         a, w = <Array>x, <Array>weight
         if not takes(a, w, bias):
             return None
-        known = <Known>self.slots[slot(a, w, stride, padding, dilation, groups)]
+        known = <Known>self.slots[slot(a, w, stride, padding, dilation, groups) % len(self.slots)]
         if (known is None or known.stride is not stride or known.padding is not padding
                 or known.dilation is not dilation or known.groups is not groups or known.op != op
-                or known.ndim != a.ndim or known.weight_ndim != w.ndim
+                or known.nd != a.nd or known.weight_nd != w.nd
                 or known.bias != (-1 if bias is None else (<Array>bias).dims[0])):
             return None
-        for i in range(a.ndim):
+        for i in range(a.nd):
             if known.dims[i] != a.dims[i]:
                 return None
-        for i in range(w.ndim):
+        for i in range(w.nd):
             if known.weight_dims[i] != w.dims[i]:
                 return None
         return known.plan
@@ -119,33 +115,33 @@ cdef class KnownPlans:
             return
         known = Known.__new__(Known)
         known.op, known.stride, known.padding, known.dilation, known.groups = op, stride, padding, dilation, groups
-        known.ndim, known.weight_ndim, known.plan = x.ndim, weight.ndim, plan
+        known.nd, known.weight_nd, known.plan = x.nd, weight.nd, plan
         known.bias = -1 if bias is None else (<Array>bias).dims[0]
-        for i in range(x.ndim):
+        for i in range(x.nd):
             known.dims[i] = x.dims[i]
-        for i in range(weight.ndim):
+        for i in range(weight.nd):
             known.weight_dims[i] = weight.dims[i]
-        self.slots[slot(x, weight, stride, padding, dilation, groups)] = known
+        self.slots[slot(x, weight, stride, padding, dilation, groups) % len(self.slots)] = known
 
 
 cdef bint takes(Array x, Array weight, bias):
-    if x.code != weight.code or (x.code != FLOAT32 and x.code != FLOAT64) or x.ndim > 4 or weight.ndim > 4:
+    if x.code != weight.code or (x.code != FLOAT32 and x.code != FLOAT64) or x.nd > 4 or weight.nd > 4:
         return False
-    return bias is None or (isinstance(bias, Array) and (<Array>bias).code == x.code and (<Array>bias).ndim == 1)
+    return bias is None or (isinstance(bias, Array) and (<Array>bias).code == x.code and (<Array>bias).nd == 1)
 
 
-cdef int slot(Array x, Array weight, stride, padding, dilation, groups):
+cdef Py_ssize_t slot(Array x, Array weight, stride, padding, dilation, groups):
     cdef int i
     cdef uint64_t at = 0
-    for i in range(x.ndim):
+    for i in range(x.nd):
         at = at * 31 + <uint64_t>x.dims[i]
-    for i in range(weight.ndim):
+    for i in range(weight.nd):
         at = at * 31 + <uint64_t>weight.dims[i]
     at = at * 31 + (<uint64_t><void *>stride >> 4)
     at = at * 31 + (<uint64_t><void *>padding >> 4)
     at = at * 31 + (<uint64_t><void *>dilation >> 4)
     at = at * 31 + (<uint64_t><void *>groups >> 4)
-    return (at * <uint64_t>0x9E3779B97F4A7C15) >> 56
+    return (at * <uint64_t>0x9E3779B97F4A7C15) >> 48
 
 
 cdef Array images(int64_t n, int64_t channels, int64_t height, int64_t width, Array like):
